@@ -1,0 +1,83 @@
+# Works with GNU make 3.81 and later. `make help` lists the targets.
+
+# The main job, as `make demo` runs it: a scripted run until the demo model exists.
+DEMO = flowdecode run --backend scripted:examples/demo.jsonl --strategy plato \
+	"Compare tea and coffee: origin, caffeine, taste, and which to drink in the evening."
+
+# Another Python: make PYTHON=/path/to/python3
+PYTHON =
+# Arguments for pytest: make test ARGS="-k plan"
+ARGS =
+
+BIN = .venv/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
+RECIPE = pyproject.toml constraints.txt
+
+.PHONY: help venv demo test lint bench clean
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo    make .venv, install what the demo needs, run it'
+	@echo 'make test    make .venv, install, run the tests; ARGS="-k plan" goes to pytest'
+	@echo 'make lint    ruff, mypy and pyright over everything'
+	@echo 'make bench   install the peers, run tests/benchmarks'
+	@echo 'make venv    make .venv with all that test and lint need'
+	@echo 'make clean   remove .venv, caches and build output'
+	@echo 'Needs Python 3.11 or later; PYTHON=/path/to/python3 chooses one.'
+
+venv: .venv/dev.stamp
+
+demo: .venv/core.stamp
+	@$(BIN)/$(DEMO)
+
+test: .venv/dev.stamp
+	@$(BIN)/python -m pytest $(ARGS)
+
+# The type checkers read the benchmarks too, so they need the peers.
+lint: .venv/dev.stamp .venv/peers.stamp
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+
+bench: .venv/dev.stamp .venv/peers.stamp
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp for each set of packages, made again when the recipe changes.
+.venv/core.stamp: .venv/made.stamp $(RECIPE)
+	@echo 'Installing flowdecode into .venv'
+	@$(INSTALL) -e .
+	@touch $@
+
+.venv/dev.stamp: .venv/made.stamp $(RECIPE)
+	@echo 'Installing flowdecode and its development tools into .venv (minutes the first time)'
+	@$(INSTALL) -e '.[dev]'
+	@touch .venv/core.stamp $@
+
+.venv/peers.stamp: .venv/made.stamp $(RECIPE)
+	@echo 'Installing what the benchmarks compare with into .venv'
+	@$(INSTALL) -e '.[peers]'
+	@touch $@
+
+# Each candidate is run, not only looked up: a version manager's shim may exist and yet fail.
+.venv/made.stamp:
+	@found= ; bare= ; \
+	for candidate in $(or $(PYTHON),python3.13 python3.12 python3.11 python3); do \
+		"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+		if "$$candidate" -c 'import ensurepip, venv' >/dev/null 2>&1; then found=$$candidate; break; fi; \
+		bare=$${bare:-$$candidate}; \
+	done; \
+	if [ -z "$$found" ] && [ -n "$$bare" ]; then \
+		echo "$$bare has no venv module: install it (Debian, Ubuntu: apt install python3-venv) and try again." >&2; \
+		exit 1; \
+	elif [ -z "$$found" ]; then \
+		echo "No Python 3.11 or later found$(if $(PYTHON), at $(PYTHON)): install one, or name it: make PYTHON=/path/to/python3" >&2; \
+		exit 1; \
+	fi; \
+	rm -rf .venv && "$$found" -m venv .venv
+	@touch $@

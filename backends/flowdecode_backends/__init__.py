@@ -1,0 +1,1 @@
+"""Engines: where tokens come from. Imports `flowdecode` alone; found through entry points."""

@@ -1,0 +1,155 @@
+"""The contract between the runtime and an engine: where tokens come from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from flowdecode.context import Context
+from flowdecode.sampling import SamplingParams
+from flowdecode.usage import Usage
+
+__all__ = [
+    "Backend",
+    "Capabilities",
+    "Decoding",
+    "Delta",
+    "Engine",
+    "FinishReason",
+    "Grammar",
+    "Load",
+    "ModelProfile",
+    "Request",
+]
+
+FinishReason = Literal["stop", "length", "abort"]
+
+
+class Grammar(msgspec.Struct, frozen=True):
+    """One language, written twice, for engines that constrain decoding by either form."""
+
+    ebnf: str
+    regex: str
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine honours; what it does not is left out of its requests."""
+
+    token_ids: bool = False
+    """Deltas carry token ids, and a block's ids are decoded from as they are."""
+    assistant_prefill: bool = False
+    """A context that ends with an assistant block is continued."""
+    grammar: bool = False
+    priority: bool = False
+    cached_tokens: bool = False
+    """Usage tells how many prompt tokens came from the prefix cache."""
+    shared_kv: bool = False
+    """Threads of one run share one KV cache: fork and join copy nothing."""
+
+
+class ModelProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model's own `flowdecode.json`, beside its weights."""
+
+    prompts: dict[str, Any] = {}
+    """A prompt pack: fields of `flowdecode_graphs.prompts.Prompts` that replace the standard ones."""
+    strategies: tuple[str, ...] = ()
+    """The strategies that the model was trained for, best first."""
+    tags: dict[str, int] = {}
+    """Token ids of PASTA-LANG's tags."""
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a connected engine."""
+
+    model: str
+    provider: str
+    """The value of `gen_ai.provider.name`, such as `sglang`."""
+    capabilities: Capabilities = Capabilities()
+    context_length: int | None = None
+    """The longest prompt and answer together, in tokens."""
+    address: str | None = None
+    port: int | None = None
+    profile: ModelProfile = ModelProfile()
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One decode, as an engine sees it."""
+
+    id: str
+    """Unique, and no prefix of another request's id."""
+    run_id: str
+    context: Context
+    sampling: SamplingParams
+    """`max_tokens` bounds this request; None: up to the model's context length."""
+    grammar: Grammar | None = None
+    priority: int = 0
+    """The longest remaining path from here in tokens: higher goes first."""
+    headers: Mapping[str, str] = {}
+    """Trace context (`traceparent`) for engines that are reached over HTTP."""
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """What one step of decoding added; `text` may lag behind `tokens` where a character spans several."""
+
+    text: str
+    tokens: tuple[int, ...] = ()
+
+
+class Decoding(Protocol):
+    """A stream of deltas; `usage` is what is known so far, and final when the stream has ended."""
+
+    @property
+    def usage(self) -> Usage: ...
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """None until the stream has ended."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[Delta]: ...
+
+
+class Load(msgspec.Struct, frozen=True):
+    """Requests in an engine's batch, and in its queue."""
+
+    running: int
+    waiting: int
+
+
+class Backend(Protocol):
+    """An engine adapter: two methods do the work, the rest tells what the engine is.
+
+    A backend is entered once, by one `Flow`, and may be used from any task of that event loop.
+    """
+
+    @property
+    def engine(self) -> Engine:
+        """What the engine is; known once the backend has been entered."""
+        ...
+
+    async def __aenter__(self) -> Backend:
+        """Connect; raises BackendUnavailable or ConfigurationError."""
+        ...
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    def decode(self, request: Request) -> AbstractAsyncContextManager[Decoding]:
+        """Decode `request`; leaving the context early aborts it in the engine. Raises BackendError."""
+        ...
+
+    def count_tokens(self, context: Context) -> int:
+        """The prompt tokens of `context`: exact where the tokenizer is here, else an estimate."""
+        ...
+
+    async def load(self) -> Load | None:
+        """The engine's load now; None where it does not tell."""
+        ...

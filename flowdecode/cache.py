@@ -1,0 +1,51 @@
+"""The global context cache: a run's blocks, shared, and what of them the engine should still hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from flowdecode.context import Block, Context
+
+__all__ = ["ContextCache"]
+
+
+class ContextCache:
+    """Every node's context is assembled here, so that equal prefixes are one object.
+
+    The predicted hit of a context is its longest prefix that this run has sent or decoded before.
+    """
+
+    def __init__(self, count_tokens: Callable[[Context], int]) -> None:
+        self._count_tokens = count_tokens
+        self._contexts: dict[tuple[int, Block], Context] = {}
+        self._sent: set[Context] = set()
+
+    def context(
+        self, blocks: Iterable[Block], chat_template_kwargs: Mapping[str, Any] | None = None
+    ) -> Context:
+        """The context of `blocks`, of which there is at least one."""
+        first, *others = blocks
+        shared = self._contexts.setdefault((0, first), Context(first, None, chat_template_kwargs))
+        return self.extend(shared, *others)
+
+    def extend(self, context: Context, *blocks: Block) -> Context:
+        """`context` with `blocks` behind it."""
+        for block in blocks:
+            key = (id(context), block)
+            extended = self._contexts.get(key)
+            if extended is None:
+                extended = self._contexts[key] = Context(block, context, context.chat_template_kwargs)
+            context = extended
+        return context
+
+    def sent(self, context: Context) -> None:
+        """The engine has processed `context`."""
+        self._sent.add(context)
+
+    def expected_cached_tokens(self, context: Context) -> int:
+        """Tokens of `context` that the engine should find in its prefix cache."""
+        for prefix in context.prefixes():
+            if prefix in self._sent:
+                return self._count_tokens(prefix)
+        return 0

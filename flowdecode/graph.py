@@ -1,0 +1,266 @@
+"""The live DAG of one run: nodes are added, start when their parents are done, and can be awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from anyio import CancelScope
+
+from flowdecode.allowance import Allowance
+from flowdecode.answer import Answer, Slot
+from flowdecode.attempt import Decode
+from flowdecode.context import Block, Context
+from flowdecode.errors import ConfigurationError, FlowdecodeError
+from flowdecode.node import Node
+from flowdecode.plugins import open_strategy
+from flowdecode.prompt import Prompt
+from flowdecode.result import NodeKind, Result
+from flowdecode.sampling import SamplingParams
+from flowdecode.template import Field, parse_template
+
+if TYPE_CHECKING:
+    from flowdecode.execution import Execution
+    from flowdecode.strategy import Strategy
+
+__all__ = ["Graph"]
+
+T = TypeVar("T")
+
+
+class Graph:
+    """Nodes that belong together, and the answer that they fill."""
+
+    def __init__(
+        self,
+        run: Execution,
+        prompt: Prompt | None = None,
+        *,
+        held: bool = False,
+        said: str = "",
+        offset: int = 0,
+    ) -> None:
+        self.run = run
+        self._prompt = prompt
+        self.said = said
+        """What was already emitted of the answer that this graph is to continue."""
+        self.offset = offset
+        """Tokens on the longest chain that had to be decoded before this graph could begin."""
+        self.answer = Answer(run.emit, held=held)
+        self.allowance = Allowance(run.sampling.max_tokens)
+        self.nodes: list[Node[Any]] = []
+        self.unfinished = 0
+        self.growing = True
+        self.discarded = False
+        self.failure: FlowdecodeError | None = None
+        self._scope = CancelScope()
+        self._settled: asyncio.Event | None = None
+
+    @property
+    def prompt(self) -> Prompt:
+        """What the run was asked. Raises ConfigurationError in a graph of one's own."""
+        if self._prompt is None:
+            raise ConfigurationError("Expected a run with a prompt; a graph of one's own has none.")
+        return self._prompt
+
+    @property
+    def result(self) -> Result:
+        """What the graph left behind, once it was left. Raises ConfigurationError before."""
+        if self.run.outcome is None:
+            raise ConfigurationError("Expected the graph to have ended. Leave its `async with` block first.")
+        return self.run.outcome
+
+    @overload
+    def add(
+        self,
+        action: Decode,
+        *,
+        parents: Iterable[Node[Any]] = (),
+        id: str | None = None,
+        kind: NodeKind = "decode",
+        title: str = "",
+        expected_tokens: int | None = None,
+        offset: int = 0,
+        slot: Slot | None = None,
+    ) -> Node[str]: ...
+
+    @overload
+    def add(
+        self,
+        action: Callable[[], Awaitable[T]],
+        *,
+        parents: Iterable[Node[Any]] = (),
+        id: str | None = None,
+        kind: NodeKind = "call",
+        title: str = "",
+        expected_tokens: int | None = None,
+        offset: int = 0,
+        slot: Slot | None = None,
+    ) -> Node[T]: ...
+
+    def add(
+        self,
+        action: Decode | Callable[[], Awaitable[Any]],
+        *,
+        parents: Iterable[Node[Any]] = (),
+        id: str | None = None,
+        kind: NodeKind | None = None,
+        title: str = "",
+        expected_tokens: int | None = None,
+        offset: int = 0,
+        slot: Slot | None = None,
+    ) -> Node[Any]:
+        """Add a node: the one door through which all of them come.
+
+        A `Decode` waits for its parents and for a place within the width; any other action is a
+        coroutine function that waits for its parents alone. `offset` counts the plan tokens that
+        had to be decoded before the node was known; the text of a decode goes to `slot`.
+        """
+        run = self.run
+        run.check_open()
+        decodes = isinstance(action, Decode)
+        node: Node[Any] = Node(
+            self,
+            run.new_node_id(id),
+            kind or ("decode" if decodes else "call"),
+            action,
+            parents=tuple(dict.fromkeys(parents)),
+            title=title,
+            expected_tokens=expected_tokens,
+            offset=max(offset, self.offset),
+            slot=slot,
+            planned_at=run.now(),
+        )
+        self.nodes.append(node)
+        self.unfinished += 1
+        if isinstance(action, Decode) and action.shares_allowance:
+            self.allowance.expect(node.id, expected_tokens)
+        run.admit(node)
+        return node
+
+    def decode(
+        self,
+        template: str,
+        /,
+        *,
+        after: Node[str] | None = None,
+        system: str | None = None,
+        id: str | None = None,
+        title: str = "",
+        expected_tokens: int | None = None,
+        timeout: float | None = None,
+        sampling: SamplingParams | None = None,
+        **fields: object,
+    ) -> Node[str]:
+        """Decode the answer to a template; `{name}` stands for the field of that name.
+
+        A field is a node, whose output is waited for, or a value. `after` is a node whose whole
+        conversation goes on: the engine finds all of it in its prefix cache. Raises
+        ConfigurationError where template and fields don't match.
+        """
+        parts = parse_template(template, fields)
+        if not template.strip():
+            raise ConfigurationError("Expected a template with a text, got an empty one.")
+
+        def context() -> Context:
+            blocks = [Block("user", text) for part in parts if (text := _text(part, fields))]
+            if after is not None:
+                if after.context is None:
+                    raise ConfigurationError(f"Expected `after` to be a decode, got {after!r}.")
+                return self.run.cache.extend(after.context, *blocks)
+            head = [Block("system", system)] if system else []
+            return self.run.cache.context([*head, *blocks], self.run.chat_template_kwargs)
+
+        parents = _nodes(fields.values())
+        return self.add(
+            Decode(context=context, sampling=sampling or self.run.sampling, timeout=timeout),
+            parents=parents if after is None else [after, *parents],
+            id=id,
+            title=title,
+            expected_tokens=expected_tokens,
+        )
+
+    def call(self, function: Callable[..., Awaitable[T]], /, *args: object, **kwargs: object) -> Node[T]:
+        """Call a coroutine function; arguments that are nodes are replaced by their outputs."""
+
+        def action() -> Awaitable[T]:
+            return function(*map(_value, args), **{name: _value(value) for name, value in kwargs.items()})
+
+        return self.add(
+            action,
+            parents=_nodes((*args, *kwargs.values())),
+            title=getattr(function, "__name__", ""),
+        )
+
+    def branch(self, *, held: bool = False, said: str = "", offset: int = 0) -> Graph:
+        """Another graph of the same run, with an answer of its own."""
+        branch = Graph(self.run, self._prompt, held=held, said=said, offset=offset)
+        self.run.graphs.append(branch)
+        return branch
+
+    async def grow(self, strategy: Strategy) -> None:
+        """Let `strategy` grow this graph, and wait for all its nodes. Raises what made it fail."""
+        with self._scope:
+            await strategy.grow(self)
+            self.growing = False
+            await self.settled()
+        self.growing = False
+        if self.failure is not None:
+            cause = self.failure.__cause__
+            if len(self.nodes) == 1 and isinstance(cause, FlowdecodeError):
+                raise cause
+            raise self.failure
+
+    async def settled(self) -> None:
+        """Wait until every node has ended."""
+        while self.unfinished:
+            self._settled = asyncio.Event()
+            await self._settled.wait()
+
+    async def fall_back(self, reason: str) -> None:
+        """Stop all nodes and go on with the plain sequential answer, behind what was emitted."""
+        offset = self.run.span()
+        self.stop(discard=not self.run.text)
+        await self.settled()
+        self.run.decided("sequential" if not self.run.text else None, reason)
+        branch = self.branch(said=self.run.text, offset=offset)
+        await branch.grow(open_strategy("sequential"))
+
+    def stop(self, *, discard: bool, error: FlowdecodeError | None = None) -> None:
+        """Cancel what has not ended; `discard`: what has is wasted too."""
+        self.discarded = self.discarded or discard
+        self.answer.cut()
+        for node in self.nodes:
+            if not node.ended:
+                self.run.cancel_node(node, error)
+
+    def failed(self, error: FlowdecodeError) -> None:
+        """A node of this graph has failed: leave a hole, or end the graph."""
+        if self.run.on_error == "partial":
+            return
+        if self.failure is None:
+            self.failure = error
+            self._scope.cancel()
+
+    def ended(self) -> None:
+        """A node of this graph has come to its end."""
+        self.unfinished -= 1
+        if not self.unfinished and self._settled is not None:
+            self._settled.set()
+
+
+def _is_node(value: object) -> TypeGuard[Node[object]]:
+    return isinstance(value, Node)
+
+
+def _nodes(values: Iterable[object]) -> list[Node[object]]:
+    return [value for value in values if _is_node(value)]
+
+
+def _value(value: object) -> object:
+    return value.output if _is_node(value) else value
+
+
+def _text(part: str | Field, fields: Mapping[str, object]) -> str:
+    return str(_value(fields[part.name])) if isinstance(part, Field) else part

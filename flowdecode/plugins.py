@@ -1,0 +1,103 @@
+"""Strategies, backends and commands by name: the entry points, loaded when they are asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any, Literal, Protocol, cast
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from flowdecode.backend import Backend
+from flowdecode.errors import ConfigurationError
+from flowdecode.strategy import Strategy
+
+__all__ = [
+    "BackendFactory",
+    "BackendURL",
+    "default_backend_url",
+    "load_plugin",
+    "names",
+    "open_backend",
+    "open_strategy",
+]
+
+Group = Literal["backends", "commands", "strategies"]
+
+
+class BackendURL(msgspec.Struct, frozen=True):
+    """A backend's URL in parts: `scheme:location?query`, or `scheme://location?query`."""
+
+    scheme: str
+    location: str
+    query: dict[str, str]
+    has_host: bool = False
+
+    @property
+    def host(self) -> str | None:
+        """The host without its port; None where the URL names none."""
+        return urlsplit(f"//{self.location}").hostname if self.has_host else None
+
+    @property
+    def keeps_secrets(self) -> bool:
+        """Whether what is sent there stays between the two ends."""
+        return self.scheme.endswith("+https") or self.host in (None, "localhost", "127.0.0.1", "::1")
+
+    @classmethod
+    def parse(cls, url: str) -> BackendURL:
+        """Raises ConfigurationError for anything that is no URL, and for a key in it."""
+        scheme, colon, rest = url.partition(":")
+        if not colon or not scheme:
+            raise ConfigurationError(
+                f"Expected a backend URL such as 'sglang://127.0.0.1:30000', got {url!r}. "
+                f"Schemes: {', '.join(names('backends'))}."
+            )
+        location, _, query = rest.removeprefix("//").partition("?")
+        if rest.startswith("//") and "@" in location.partition("/")[0]:
+            raise ConfigurationError("Expected a backend URL without credentials. Pass `api_key=` instead.")
+        return cls(scheme, location, dict(parse_qsl(query, keep_blank_values=True)), rest.startswith("//"))
+
+
+class BackendFactory(Protocol):
+    """What an entry point of `flowdecode.backends` is: makes a backend, not yet connected."""
+
+    def __call__(self, url: BackendURL, *, api_key: str | None, headers: Mapping[str, str]) -> Backend: ...
+
+
+def names(group: Group) -> list[str]:
+    """What is installed, in alphabetical order."""
+    return sorted({entry.name for entry in entry_points(group=f"flowdecode.{group}")})
+
+
+def load_plugin(group: Group, name: str) -> Any:
+    """What the entry point stands for. Raises ConfigurationError, which lists what there is."""
+    for entry in entry_points(group=f"flowdecode.{group}", name=name):
+        return entry.load()
+    raise ConfigurationError(f"Expected one of {', '.join(names(group))}, got {name!r} - at {group}.")
+
+
+def default_backend_url() -> str:
+    """The variable FLOWDECODE_BACKEND, else the bundled demo model."""
+    return os.environ.get("FLOWDECODE_BACKEND") or "local:"
+
+
+def open_backend(
+    url: str, *, api_key: str | None = None, headers: Mapping[str, str] | None = None
+) -> Backend:
+    """The backend that a URL names, not yet connected. Raises ConfigurationError."""
+    parsed = BackendURL.parse(url)
+    if api_key is not None and not parsed.keeps_secrets:
+        raise ConfigurationError(
+            f"Expected an encrypted connection for the API key, got {url!r}. Use a `+https` scheme."
+        )
+    factory = cast(BackendFactory, load_plugin("backends", parsed.scheme))
+    return factory(parsed, api_key=api_key, headers=headers or {})
+
+
+def open_strategy(strategy: str | Strategy) -> Strategy:
+    """A strategy by name, with its default settings, or the given one. Raises ConfigurationError."""
+    if isinstance(strategy, str):
+        return cast(type[Strategy], load_plugin("strategies", strategy))()
+    return strategy

@@ -1,0 +1,51 @@
+"""Templates: `{name}` of a passed field is replaced, once; everything else is literal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from flowdecode.errors import ConfigurationError
+
+__all__ = ["Field", "parse_template"]
+
+_PLACEHOLDER = re.compile(r"\{([^\W\d]\w*)\}")
+
+
+class Field(NamedTuple):
+    """A place in a template where a value goes."""
+
+    name: str
+
+
+def parse_template(template: str, fields: Collection[str]) -> list[str | Field]:
+    """Literal texts and fields in turn. Raises ConfigurationError where the two don't match.
+
+    Values are put in afterwards and never scanned. Without fields, every brace is literal.
+    """
+    if not fields:
+        return [template]
+    parts = list(_parts(template))
+    named = {part.name for part in parts if isinstance(part, Field)}
+    if unbound := sorted(named - set(fields)):
+        raise ConfigurationError(
+            f"Expected a field for every {{name}} in the template, got none for {', '.join(unbound)}. "
+            f"Pass {unbound[0]}=..., or write the braces into a field's value."
+        )
+    if unused := sorted(set(fields) - named):
+        raise ConfigurationError(
+            f"Expected {{{unused[0]}}} in the template, since {unused[0]}= was passed: {template!r}"
+        )
+    return parts
+
+
+def _parts(template: str) -> Iterator[str | Field]:
+    end = 0
+    for match in _PLACEHOLDER.finditer(template):
+        if match.start() > end:
+            yield template[end : match.start()]
+        yield Field(match[1])
+        end = match.end()
+    if end < len(template):
+        yield template[end:]

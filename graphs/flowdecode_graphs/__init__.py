@@ -1,0 +1,1 @@
+"""Strategies: how a prompt becomes a graph."""
