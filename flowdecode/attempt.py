@@ -19,7 +19,8 @@ from flowdecode.errors import BackendError
 from flowdecode.events import NodeDelta, PlanDelta
 from flowdecode.node import Node
 from flowdecode.sampling import SamplingParams
-from flowdecode.telemetry import Chat, chat
+from flowdecode.telemetry import Chat
+from flowdecode.thought import ThoughtFilter
 from flowdecode.usage import Usage
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class Decode(msgspec.Struct, frozen=True, kw_only=True):
     sampling: SamplingParams
     """`max_tokens` bounds the node; its share of the run's own `max_tokens` does too."""
     grammar: Grammar | None = None
-    observe: Callable[[Delta, int], None] | None = None
-    """Told each delta, and how many tokens have been decoded with it."""
+    observe: Callable[[Delta, int], bool] | None = None
+    """Told each delta, and how many tokens have been decoded with it; True: that is enough."""
     shares_allowance: bool = True
     """Whether the node's tokens are part of the answer that the run's `max_tokens` bounds."""
     backend: Backend | None = None
@@ -81,7 +82,7 @@ def continued(context: Context, said: Block, backend: Backend) -> Context:
 async def decode(run: Execution, node: Node[str], job: Decode) -> str:
     """Decode `node` to its end; returns its text. Raises BackendError, or TimeoutError."""
     attempts = _Attempts(run, node, job)
-    with chat(run, node, job) as span:
+    with run.telemetry.chat(node, attempts.backend) as span:
         attempts.span = span
         try:
             if job.timeout is None:
@@ -93,7 +94,7 @@ async def decode(run: Execution, node: Node[str], job: Decode) -> str:
             span.finished(attempts.reason, node.usage)
     node.context = run.cache.extend(attempts.context, attempts.said())
     run.cache.sent(node.context)
-    return "".join(node.pieces)
+    return "".join(attempts.output)
 
 
 class _Attempts:
@@ -107,55 +108,63 @@ class _Attempts:
         self.job = job
         self.backend = job.backend or run.backend
         self.context = job.context()
+        node.expected_cached_tokens = run.cache.expected_cached_tokens(self.context)
         self.tokens: list[int] = []
         self.reason: FinishReason | None = None
+        self.thought = ThoughtFilter()
+        self.output: list[str] = []
 
     def said(self) -> Block:
         return Block("assistant", "".join(self.node.pieces), tuple(self.tokens) or None)
 
+    def answer(self, text: str) -> None:
+        """Add to the node's output, and to its place in the answer."""
+        if text:
+            self.output.append(text)
+            if self.node.slot is not None:
+                self.node.slot.write(text)
+
     async def complete(self) -> None:
         """Send requests until the node is complete, its tokens are spent, or an error is final."""
-        failures = 0
+        node, allowance, failures = self.node, self.node.graph.allowance, 0
         while self.reason is None:
+            granted = (
+                allowance.grant(node.id, growing=node.graph.growing) if self.job.shares_allowance else None
+            )
+            limit = self.limit(granted)
+            if limit is not None and limit <= 0:
+                self.reason = "length"
+                break
+            before = node.usage
             try:
-                await self.send()
+                reason = await self.read(self.request(limit), before)
+                used = node.usage.completion_tokens - before.completion_tokens
+                wants_more = reason == "length" and granted is not None and granted == limit == used
+                self.reason = None if wants_more else reason
             except BackendError as error:
                 failures += 1
                 if not error.retryable or failures >= self.job.retry.attempts:
                     raise
                 await anyio.sleep(self.job.retry.delay(failures, error))
-        self.node.truncated = self.reason == "length"
+            finally:
+                allowance.give_back(granted, node.usage.completion_tokens - before.completion_tokens)
+        self.answer(self.thought.end())
+        node.truncated = self.reason == "length"
 
-    async def send(self) -> None:
-        """Send one request and read it to its end; `reason` stays None where another one is to follow."""
-        node, job, allowance = self.node, self.job, self.node.graph.allowance
-        granted = allowance.grant(node.id, growing=node.graph.growing) if job.shares_allowance else None
-        own = job.sampling.max_tokens
-        limits = [
-            granted,
-            None if own is None else own - node.usage.completion_tokens,
-            self.run.tokens_left,
-        ]
-        limit = min((tokens for tokens in limits if tokens is not None), default=None)
-        if limit is not None and limit <= 0:
-            self.reason = "length"
-            return
-        before = node.usage
-        try:
-            reason = await self.read(limit, before)
-        finally:
-            used = node.usage.completion_tokens - before.completion_tokens
-            allowance.give_back(granted, used)
-        resume = reason == "length" and granted is not None and granted == limit == used
-        self.reason = None if resume else reason
+    def limit(self, granted: int | None) -> int | None:
+        """How many tokens the next request may decode; None: as many as the model can."""
+        own = self.job.sampling.max_tokens
+        if own is not None:
+            own -= self.node.usage.completion_tokens
+        limits = [limit for limit in (granted, own, self.run.tokens_left) if limit is not None]
+        return min(limits) if limits else None
 
-    async def read(self, limit: int | None, before: Usage) -> FinishReason:
+    async def read(self, request: Request, before: Usage) -> FinishReason:
         """Read one request's stream into the node."""
-        run, node, job = self.run, self.node, self.job
-        append, slot, observe = run.journal.append, node.slot, job.observe
-        is_plan = node.kind == "plan"
-        counted = 0
-        async with _Stream(self.backend.decode(self.request(limit))) as decoding:
+        run, node, observe, thought = self.run, self.node, self.job.observe, self.thought
+        journal, is_plan, counted = run.journal, node.kind == "plan", 0
+        self.span.sending(request)
+        async with _Shielded(self.backend.decode(request)) as decoding:
             try:
                 async for delta in decoding:
                     now = run.now()
@@ -164,22 +173,23 @@ class _Attempts:
                         self.span.first_chunk(now - (node.sent_at or 0.0))
                         run.cache.sent(self.context)
                     self.tokens += delta.tokens
-                    if delta.text:
-                        node.pieces.append(delta.text)
-                        append(PlanDelta(now, delta.text) if is_plan else NodeDelta(now, node.id, delta.text))
-                        if slot is not None:
-                            slot.write(delta.text)
+                    if text := delta.text:
+                        node.pieces.append(text)
+                        journal.append(PlanDelta(now, text) if is_plan else NodeDelta(now, node.id, text))
+                        self.answer(thought.feed(text))
                     if observe is not None:
-                        observe(delta, before.completion_tokens + decoding.usage.completion_tokens)
+                        decoded = before.completion_tokens + decoding.usage.completion_tokens
+                        if observe(delta, decoded):
+                            return "stop"
                     if run.tokens_left is not None:
                         run.tokens_left -= decoding.usage.completion_tokens - counted
                         counted = decoding.usage.completion_tokens
                         if run.tokens_left <= 0:
                             return "length"
-                    if run.journal.congested:
-                        await run.journal.drained()
+                    if journal.congested:
+                        await journal.drained()
             finally:
-                node.usage = before + decoding.usage
+                node.usage = before + decoding.usage if node.attempts > 1 else decoding.usage
         return decoding.finish_reason or "stop"
 
     def request(self, limit: int | None) -> Request:
@@ -187,14 +197,17 @@ class _Attempts:
         run, node, job = self.run, self.node, self.job
         node.attempts += 1
         resumed = bool(node.pieces)
-        seed = None if job.sampling.seed is None else derived_seed(job.sampling.seed, node.id)
+        sampling, able = job.sampling, self.backend.engine.capabilities
+        if limit is not None or sampling.seed is not None:
+            seed = None if sampling.seed is None else derived_seed(sampling.seed, node.id)
+            sampling = msgspec.structs.replace(sampling, max_tokens=limit, seed=seed)
         return Request(
             id=run.new_request_id(),
             run_id=run.id,
             context=continued(self.context, self.said(), self.backend) if resumed else self.context,
-            sampling=msgspec.structs.replace(job.sampling, max_tokens=limit, seed=seed),
-            grammar=None if resumed or not self.backend.engine.capabilities.grammar else job.grammar,
-            priority=run.lane.remaining(node) if self.backend.engine.capabilities.priority else 0,
+            sampling=sampling,
+            grammar=job.grammar if able.grammar and not resumed else None,
+            priority=run.lane.remaining(node) if able.priority else 0,
             headers=self.span.headers,
         )
 
@@ -205,7 +218,7 @@ def derived_seed(seed: int, node_id: str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-class _Stream:
+class _Shielded:
     """A backend's decoding, whose end is shielded: an abort reaches the engine though we are cancelled."""
 
     def __init__(self, decoding: AbstractAsyncContextManager[Decoding]) -> None:

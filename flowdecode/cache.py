@@ -40,8 +40,11 @@ class ContextCache:
         return context
 
     def sent(self, context: Context) -> None:
-        """The engine has processed `context`."""
-        self._sent.add(context)
+        """The engine has processed `context`, and so all its prefixes."""
+        for prefix in context.prefixes():
+            if prefix in self._sent:
+                break
+            self._sent.add(prefix)
 
     def expected_cached_tokens(self, context: Context) -> int:
         """Tokens of `context` that the engine should find in its prefix cache."""

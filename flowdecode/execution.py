@@ -100,14 +100,15 @@ class Execution:
         self.error: BaseException | None = None
         self._nodes: dict[str, Node[Any]] = {}
         self._emitted: list[str] = []
-        self._failures: list[FlowdecodeError] = []
         self._requests = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._scope = CancelScope()
+        self._new_scope = type(self._scope)
+        """What anyio makes on this event loop: asking for it by CancelScope() takes twice as long."""
         self.closing = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
-        self._telemetry = Workflow(self)
+        self.telemetry = Workflow(self)
         self._context = contextvars.copy_context()
         self._root: asyncio.Task[None] | None = None
         self._on_end = on_end
@@ -116,7 +117,7 @@ class Execution:
 
     def start(self) -> None:
         """Begin: from here on the run lives in its root task."""
-        self._context.run(self._telemetry.start)
+        self._context.run(self.telemetry.start)
         self._root = self._loop.create_task(self._live(), name=f"flowdecode-{self.id}", context=self._context)
 
     def close(self) -> None:
@@ -164,16 +165,12 @@ class Execution:
             ):
                 raise
             if self.on_error == "partial" and self._emitted:
-                self._failures.append(error)
-                self.graph.stop(discard=False)
+                self.graph.stop()
             else:
                 await self.graph.fall_back(str(error))
-        if (
-            self._failures
-            and self.strategy
-            and not any(node.slot and node.pieces for node in self._nodes.values())
-        ):
-            raise self._failures[0]
+        if self.strategy is not None and not any(node.slot and node.pieces for node in self._nodes.values()):
+            for graph in self._lasting():
+                graph.check()
 
     async def _end_nodes(self, status: RunStatus) -> None:
         """Cancel what is left, and wait for it for as long as an abort may take."""
@@ -182,7 +179,7 @@ class Execution:
             self.error = RunTimeout(self.timeout)
         error = self.error if isinstance(self.error, FlowdecodeError) else None
         for graph in self.graphs:
-            graph.stop(discard=False, error=error)
+            graph.stop(error)
         if self._tasks:
             _, pending = await asyncio.wait(self._tasks, timeout=2 * ABORT_DEADLINE)
             if pending:
@@ -211,14 +208,17 @@ class Execution:
             self.error.partial = self.outcome
         self.journal.append(RunFinished(self.now(), status, str(self.error) if self.error else None))
         self.journal.close()
-        self._telemetry.end(self.error)
+        self.telemetry.end(self.error)
         self._on_end(self)
         if status == "timeout" and self.on_error == "partial":
             self.error = None
 
     def _has_holes(self) -> bool:
         spent = self.tokens_left is not None and self.tokens_left <= 0
-        return spent or bool(self._failures)
+        return spent or (self.on_error == "partial" and any(graph.failures for graph in self._lasting()))
+
+    def _lasting(self) -> list[Graph]:
+        return [graph for graph in self.graphs if not graph.discarded]
 
     # -- what graphs and strategies use ----------------------------------------------------
 
@@ -266,6 +266,13 @@ class Execution:
         while str(number) in self._nodes:
             number += 1
         return str(number)
+
+    def free_node_id(self, wanted: str) -> str:
+        """`wanted`, or the same with a number behind it where it is taken."""
+        taken, number = wanted in self._nodes, 2
+        while taken and f"{wanted}-{number}" in self._nodes:
+            number += 1
+        return f"{wanted}-{number}" if taken else wanted
 
     def new_request_id(self) -> str:
         """Ids of one length, so that none is a prefix of another."""
@@ -319,11 +326,10 @@ class Execution:
     def _start(self, node: Node[Any]) -> None:
         node.status = "running"
         node.sent_at = self.now()
-        node.scope = CancelScope()
+        node.scope = self._new_scope()
         self.journal.append(NodeStarted(node.sent_at, node.id))
-        task = self._loop.create_task(self._drive(node), context=self._context.copy())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        node.task = self._loop.create_task(self._drive(node), context=self._context.copy())
+        self._tasks.add(node.task)
 
     async def _drive(self, node: Node[Any]) -> None:
         """The task of a running node."""
@@ -338,10 +344,13 @@ class Execution:
                 else:
                     self._succeed(node, output)
         finally:
-            if not node.ended:
+            if node.scope.cancel_called and not node.ended:
                 self._end(node, "cancelled", node.error)
+            elif not node.ended:
+                self._fail(node, asyncio.CancelledError("the node's own code, or the end of the event loop"))
             if isinstance(action, Decode):
                 self.lane.release()
+            self._tasks.discard(node.task)
 
     def _succeed(self, node: Node[Any], output: Any) -> None:
         node.succeed(output, self.now())
@@ -351,9 +360,8 @@ class Execution:
             if not child.unfinished_parents and not child.ended:
                 self._ready(child)
 
-    def _fail(self, node: Node[Any], cause: Exception) -> None:
+    def _fail(self, node: Node[Any], cause: BaseException) -> None:
         error = NodeError(node.id, cause)
-        self._failures.append(error)
         if self.on_error != "partial":
             node.graph.answer.cut()
         self._mark_hole(node)

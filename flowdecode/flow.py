@@ -15,6 +15,7 @@ from flowdecode.context import Message
 from flowdecode.errors import ConfigurationError
 from flowdecode.events import AnswerDelta
 from flowdecode.execution import Execution, OnError
+from flowdecode.explanation import Explanation
 from flowdecode.graph import Graph
 from flowdecode.journal import Cursor
 from flowdecode.plugins import default_backend_url, open_backend, open_strategy
@@ -168,6 +169,29 @@ class Flow:
             token_budget=token_budget,
             on_error=on_error,
         )
+
+    async def explain(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        strategy: str | Strategy = "plato",
+        system: str | None = None,
+        **sampling: Unpack[Sampling],
+    ) -> Explanation:
+        """Decode only the plan and say what it should gain. Raises PlanError where there is none."""
+        found: list[Explanation] = []
+
+        class Explain(Strategy, frozen=True):
+            name = "explain"
+
+            async def grow(self, graph: Graph) -> None:
+                found.append(await planner.explain(graph))
+
+        planner = open_strategy(strategy)
+        explain = Explain()
+        async with self.stream(prompt, strategy=explain, system=system, on_error="raise", **sampling) as run:
+            await run.result()
+        return found[0]
 
     def graph(
         self,

@@ -53,7 +53,7 @@ class Graph:
         self.unfinished = 0
         self.growing = True
         self.discarded = False
-        self.failure: FlowdecodeError | None = None
+        self.failures: list[FlowdecodeError] = []
         self._scope = CancelScope()
         self._settled: asyncio.Event | None = None
 
@@ -206,11 +206,15 @@ class Graph:
             self.growing = False
             await self.settled()
         self.growing = False
-        if self.failure is not None:
-            cause = self.failure.__cause__
-            if len(self.nodes) == 1 and isinstance(cause, FlowdecodeError):
-                raise cause
-            raise self.failure
+        if self.run.on_error != "partial":
+            self.check()
+
+    def check(self) -> None:
+        """Raise what made the graph fail; a graph of one node fails as that node does."""
+        if self.failures:
+            error = self.failures[0]
+            cause = error.__cause__
+            raise cause if len(self.nodes) == 1 and isinstance(cause, FlowdecodeError) else error
 
     async def settled(self) -> None:
         """Wait until every node has ended."""
@@ -219,28 +223,36 @@ class Graph:
             await self._settled.wait()
 
     async def fall_back(self, reason: str) -> None:
-        """Stop all nodes and go on with the plain sequential answer, behind what was emitted."""
+        """Stop all nodes of the run and go on with the plain sequential answer, behind what was emitted."""
+        for graph in self.run.graphs:
+            graph.stop()
+            await graph.settled()
+            for node in graph.nodes:
+                node.wasted = node.wasted or (node.kind != "plan" and not self.run.text)
         offset = self.run.span()
-        self.stop(discard=not self.run.text)
-        await self.settled()
         self.run.decided("sequential" if not self.run.text else None, reason)
         branch = self.branch(said=self.run.text, offset=offset)
         await branch.grow(open_strategy("sequential"))
 
-    def stop(self, *, discard: bool, error: FlowdecodeError | None = None) -> None:
-        """Cancel what has not ended; `discard`: what has is wasted too."""
-        self.discarded = self.discarded or discard
+    def stop(self, error: FlowdecodeError | None = None) -> None:
+        """Cancel what has not ended, and emit nothing more."""
         self.answer.cut()
         for node in self.nodes:
             if not node.ended:
                 self.run.cancel_node(node, error)
 
+    def abandon(self) -> None:
+        """Stop the graph, whose tokens are all wasted, and the `grow` that is under way."""
+        self.discarded = True
+        self.stop()
+        for node in self.nodes:
+            node.wasted = True
+        self._scope.cancel()
+
     def failed(self, error: FlowdecodeError) -> None:
-        """A node of this graph has failed: leave a hole, or end the graph."""
-        if self.run.on_error == "partial":
-            return
-        if self.failure is None:
-            self.failure = error
+        """A node of this graph has failed, which ends the graph unless a partial answer will do."""
+        self.failures.append(error)
+        if self.run.on_error != "partial":
             self._scope.cancel()
 
     def ended(self) -> None:

@@ -28,39 +28,28 @@ T_co = TypeVar("T_co", covariant=True)
 class Node(Generic[T_co]):
     """A handle to one output of a graph: await it inside the graph, or read `output` once it is done."""
 
-    __slots__ = (
-        "__weakref__",
-        "_output",
-        "_waiters",
-        "action",
-        "attempts",
-        "children",
-        "context",
-        "error",
-        "expected_cached_tokens",
-        "expected_tokens",
-        "finished_at",
-        "first_token_at",
-        "graph",
-        "id",
-        "kind",
-        "offset",
-        "parents",
-        "pieces",
-        "planned_at",
-        "ranked",
-        "ready_at",
-        "remaining",
-        "scope",
-        "sent_at",
-        "slot",
-        "span_context",
-        "status",
-        "title",
-        "truncated",
-        "unfinished_parents",
-        "usage",
-    )
+    status: NodeStatus = "waiting"
+    error: FlowdecodeError | None = None
+    truncated = False
+    wasted = False
+    context: Context | None = None
+    """The conversation that a decode ended with, its own text included."""
+    usage = Usage()
+    expected_cached_tokens = 0
+    attempts = 0
+    ready_at: float | None = None
+    sent_at: float | None = None
+    first_token_at: float | None = None
+    finished_at: float | None = None
+    span_context: SpanContext | None = None
+    scope: CancelScope | None = None
+    task: asyncio.Task[None] | None = None
+    unfinished_parents = 0
+    remaining = 0
+    """Expected tokens to the end of the run, as of the ranking `ranked`."""
+    ranked = -1
+    _output: T_co
+    _callbacks: list[Callable[[], object]] | None = None
 
     def __init__(
         self,
@@ -81,30 +70,13 @@ class Node(Generic[T_co]):
         self.kind: NodeKind = kind
         self.action = action
         self.parents = parents
-        self.children: list[Node[Any]] = []
         self.title = title
         self.expected_tokens = expected_tokens
         self.offset = offset
         self.slot = slot
-        self.status: NodeStatus = "waiting"
-        self.error: FlowdecodeError | None = None
-        self.truncated = False
-        self.unfinished_parents = 0
-        self.remaining = 0
-        self.ranked = -1
-        self.scope: CancelScope | None = None
-        self.context: Context | None = None
-        self.pieces: list[str] = []
-        self.usage = Usage()
-        self.expected_cached_tokens = 0
-        self.attempts = 0
         self.planned_at = planned_at
-        self.ready_at: float | None = None
-        self.sent_at: float | None = None
-        self.first_token_at: float | None = None
-        self.finished_at: float | None = None
-        self.span_context: SpanContext | None = None
-        self._waiters: list[asyncio.Future[None]] | None = None
+        self.children: list[Node[Any]] = []
+        self.pieces: list[str] = []
 
     def __repr__(self) -> str:
         return f"<Node {self.id!r} {self.status}>"
@@ -129,27 +101,36 @@ class Node(Generic[T_co]):
     def __await__(self) -> Generator[Any, None, T_co]:
         if not self.ended:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            if self._waiters is None:
-                self._waiters = []
-            self._waiters.append(future)
+
+            def wake() -> None:
+                if not future.done():
+                    future.set_result(None)
+
+            self.when_ended(wake)
             yield from future
         return self.output
+
+    def when_ended(self, callback: Callable[[], object]) -> None:
+        """Have `callback` called when the node ends."""
+        if self._callbacks is None:
+            self._callbacks = []
+        self._callbacks.append(callback)
 
     def end(self, status: NodeStatus, at: float, error: FlowdecodeError | None = None) -> None:
         """Enter a final state and wake who awaits the node."""
         self.status = status
+        self.wasted = self.wasted or status in ("failed", "cancelled")
         self.finished_at = at
         self.error = error
         if self.slot is not None:
             self.slot.close()
-        for future in self._waiters or ():
-            if not future.done():
-                future.set_result(None)
-        self._waiters = None
+        for callback in self._callbacks or ():
+            callback()
+        self._callbacks = None
 
     def succeed(self, output: Any, at: float) -> None:
         """End with an output."""
-        self._output: T_co = output
+        self._output = output
         self.end("truncated" if self.truncated else "done", at)
 
     def record(self) -> NodeRecord:
@@ -170,9 +151,7 @@ class Node(Generic[T_co]):
             sent_at=self.sent_at,
             first_token_at=self.first_token_at,
             finished_at=self.finished_at,
-            usage=self.usage.as_wasted()
-            if self.status == "cancelled" or self.graph.discarded
-            else self.usage,
+            usage=self.usage.as_wasted() if self.wasted else self.usage,
             expected_cached_tokens=self.expected_cached_tokens,
             attempts=self.attempts,
         )

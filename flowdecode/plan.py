@@ -34,6 +34,10 @@ class PlanNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     difficulty: Difficulty | None = None
     offset: int = 0
     """Plan tokens that were decoded when the node's line was complete."""
+    expected_prompt_tokens: int = 0
+    """Tokens that its prompt should have, where that was predicted."""
+    expected_cached_tokens: int = 0
+    """Of them, those that the engine should find in its prefix cache."""
 
 
 class Plan(msgspec.Struct, frozen=True, dict=True, omit_defaults=True):
@@ -93,9 +97,7 @@ class Plan(msgspec.Struct, frozen=True, dict=True, omit_defaults=True):
         """Read what `to_json` wrote. Raises PlanError, which says what is wrong and where."""
         try:
             return msgspec.json.decode(text, type=cls)
-        except msgspec.MsgspecError as error:
-            if isinstance(error.__cause__, PlanError):
-                raise error.__cause__ from None
+        except (msgspec.MsgspecError, UnicodeError) as error:
             raise PlanError(f"{error} (plan)") from None
 
     def to_mermaid(self) -> str:

@@ -27,19 +27,31 @@ class Prompt(msgspec.Struct, frozen=True):
         system: str | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> Prompt:
-        """Check what a user passed. Raises ConfigurationError, which names the message at fault."""
+        """Check what a user passed. Raises ConfigurationError, which names the message at fault.
+
+        Neighbouring messages of one role become one turn, a blank line between them.
+        """
         messages: Sequence[Message] = (
             [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         )
+        if not isinstance(cast(object, messages), Sequence) or isinstance(cast(object, messages), bytes):
+            raise ConfigurationError(
+                f"Expected a text or a list of chat messages, got {type(messages).__name__} - at `prompt`."
+            )
         if system is not None:
             messages = [{"role": "system", "content": system}, *messages]
-        blocks = tuple(_read_message(message, index) for index, message in enumerate(messages))
+        blocks: list[Block] = []
+        for index, message in enumerate(messages):
+            block = _read_message(message, index)
+            if blocks and blocks[-1].role == block.role:
+                blocks[-1] = Block(block.role, f"{blocks[-1].text}\n\n")
+            blocks.append(block)
         if not blocks or blocks[-1].role != "user":
             last = blocks[-1].role if blocks else "nothing"
             raise ConfigurationError(f"Expected the last message to be the user's, got {last} - at `prompt`.")
         if not blocks[-1].text.strip():
             raise ConfigurationError("Expected a question or a task, got an empty text - at `prompt`.")
-        return cls(blocks, chat_template_kwargs)
+        return cls(tuple(blocks), chat_template_kwargs)
 
     @property
     def text(self) -> str:

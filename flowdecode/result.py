@@ -78,5 +78,5 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Read what `to_json` wrote. Raises FlowdecodeError, which says what is wrong and where."""
         try:
             return msgspec.json.decode(text, type=cls)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeError) as error:
             raise FlowdecodeError(f"{error} (result)") from None

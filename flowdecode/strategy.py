@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
+from flowdecode.errors import ConfigurationError
+from flowdecode.explanation import Explanation
+
 if TYPE_CHECKING:
     from flowdecode.graph import Graph
 
@@ -23,3 +26,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         Raise PlanError where the prompt can't be decoded in this way: the run falls back.
         """
         raise NotImplementedError
+
+    async def explain(self, graph: Graph) -> Explanation:
+        """Decode the plan alone and say what it should gain. Raises PlanError, ConfigurationError."""
+        raise ConfigurationError(f"Expected a strategy that plans, such as plato, got {self.name!r}.")

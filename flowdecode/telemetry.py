@@ -1,20 +1,74 @@
-"""Traces and metrics through the OpenTelemetry API."""
+"""Traces, metrics and events of a run, through the OpenTelemetry API.
+
+A run is a span `invoke_workflow flowdecode`, and each of its decodes a span `chat {model}` below it,
+linked to the spans of the decodes that it builds on. No error message is recorded, since it may
+quote a prompt, and content only where it is asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+import os
+from asyncio import CancelledError
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+from opentelemetry import context as otel_context
+from opentelemetry import metrics, propagate, trace
+from opentelemetry._logs import Logger, LogRecord, get_logger
+from opentelemetry.metrics import Meter
+from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, SpanKind, StatusCode, Tracer
+
+from flowdecode import semconv
 from flowdecode.usage import Usage
 
 if TYPE_CHECKING:
-    from flowdecode.attempt import Decode
-    from flowdecode.backend import FinishReason
+    from contextvars import Token
+
+    from opentelemetry.context import Context
+    from opentelemetry.util.types import AnyValue
+
+    from flowdecode.backend import Backend, Engine, FinishReason, Request
     from flowdecode.execution import Execution
     from flowdecode.node import Node
 
-__all__ = ["Chat", "Workflow", "chat"]
+__all__ = ["Chat", "Signals", "Workflow"]
+
+
+class Signals:
+    """Where spans, metrics and events go."""
+
+    def __init__(self, tracer: Tracer, meter: Meter, logger: Logger) -> None:
+        self.tracer = tracer
+        self.logger = logger
+        self.duration = meter.create_histogram(
+            semconv.DURATION,
+            unit="s",
+            description="GenAI operation duration.",
+            explicit_bucket_boundaries_advisory=semconv.SECONDS_BUCKETS,
+        )
+        self.time_to_first_chunk = meter.create_histogram(
+            semconv.TIME_TO_FIRST_CHUNK,
+            unit="s",
+            description="Time from a request to the first chunk of its response.",
+            explicit_bucket_boundaries_advisory=semconv.SECONDS_BUCKETS,
+        )
+        self.token_usage = meter.create_histogram(
+            semconv.TOKEN_USAGE,
+            unit="{token}",
+            description="Number of input and output tokens used.",
+            explicit_bucket_boundaries_advisory=semconv.TOKEN_BUCKETS,
+        )
+
+
+signals = Signals(
+    trace.get_tracer("flowdecode", schema_url=semconv.SCHEMA_URL),
+    metrics.get_meter("flowdecode", schema_url=semconv.SCHEMA_URL),
+    get_logger("flowdecode", schema_url=semconv.SCHEMA_URL),
+)
+"""Those of the application's providers, from the moment when it has set them."""
 
 
 class Workflow:
@@ -22,27 +76,204 @@ class Workflow:
 
     def __init__(self, run: Execution) -> None:
         self._run = run
+        self._span: Span = INVALID_SPAN
+        self._capture = semconv.Capture()
 
     def start(self) -> None:
         """Start the span and attach it to the current context, which is the run's own."""
+        self._capture = semconv.capture(os.environ.get(semconv.CAPTURE_MESSAGE_CONTENT, ""))
+        self._span = span = signals.tracer.start_span(
+            f"{semconv.INVOKE_WORKFLOW} flowdecode", attributes=_WORKFLOW_LABELS
+        )
+        if span.get_span_context().is_valid:
+            otel_context.attach(trace.set_span_in_context(span))
+        if span.is_recording():
+            span.set_attribute(semconv.RUN_ID, self._run.id)
 
     def end(self, error: BaseException | None) -> None:
-        """End the span."""
+        """End the span; what the run has come to is in its `outcome`."""
+        span, run = self._span, self._run
+        if span.is_recording() and run.outcome is not None:
+            span.set_attribute(semconv.RUN_STATUS, run.outcome.status)
+            if run.strategy_name is not None:
+                span.set_attribute(semconv.STRATEGY, run.strategy_name)
+            if error is None and run.outcome.status == "cancelled":
+                error = CancelledError()
+        _end(span, error)
+
+    def chat(self, node: Node[Any], backend: Backend) -> Chat:
+        """The span of one node's decode, for `with`."""
+        return Chat(self._run, node, backend.engine, self._capture)
 
 
 class Chat:
-    """The span of one node's decode."""
+    """The span of one node's decode, whatever number of requests it takes; current inside the block."""
 
-    headers: Mapping[str, str] = {}
+    def __init__(self, run: Execution, node: Node[Any], engine: Engine, capture: semconv.Capture) -> None:
+        self.headers: Mapping[str, str] = _NO_HEADERS
+        """Trace context for the engine."""
+        self._run = run
+        self._node = node
+        self._engine = engine
+        self._capture = capture
+        self._target = _target(engine.provider, engine.model, engine.address, engine.port)
+        self._plan: Span | None = None
+        self._token: Token[Context] | None = None
+        self._request: Request | None = None
+        self._seconds_to_first_chunk: float | None = None
+        self._reason: FinishReason | None = None
+        self._usage = Usage()
+
+    def __enter__(self) -> Chat:
+        node, target, parent = self._node, self._target, None
+        if node.kind == "plan":
+            self._plan = signals.tracer.start_span(semconv.PLAN_SPAN)
+            parent = trace.set_span_in_context(self._plan)
+        self._span = span = signals.tracer.start_span(target.name, parent, target.kind, target.labels)
+        span_context = span.get_span_context()
+        if span_context.is_valid:
+            node.span_context = span_context
+            self._token = otel_context.attach(trace.set_span_in_context(span))
+            headers: dict[str, str] = {}
+            propagate.inject(headers)
+            self.headers = headers
+            if span.is_recording():
+                self._introduce()
+        return self
+
+    def _introduce(self) -> None:
+        """Tell the span which node it is, and link it to where the node's context comes from."""
+        node, span = self._node, self._span
+        span.set_attribute(semconv.NODE_ID, node.id)
+        span.set_attribute(semconv.NODE_PARENTS, [parent.id for parent in node.parents])
+        span.set_attribute(semconv.NODE_EXPECTED_CACHED_TOKENS, node.expected_cached_tokens)
+        if self._capture.on_span:  # a planned node's title is the model's text
+            span.set_attribute(semconv.NODE_TITLE, node.title)
+        for origin in _origins(node):
+            span.add_link(origin)
+
+    def sending(self, request: Request) -> None:
+        """A request is about to be sent: the node's first one, or another after an error or a limit."""
+        if self._request is None:
+            self._request = request
+        elif self._span.is_recording():
+            self._span.add_event(semconv.RESENT, {semconv.REQUEST_ATTEMPT: self._node.attempts})
 
     def first_chunk(self, seconds: float) -> None:
         """The first delta came, `seconds` after the node was sent."""
+        self._seconds_to_first_chunk = seconds
+        signals.time_to_first_chunk.record(seconds, self._target.labels)
 
     def finished(self, reason: FinishReason | None, usage: Usage) -> None:
         """The node's decode has ended, for whatever reason."""
+        self._reason = reason
+        self._usage = usage
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._request is not None:
+            self._measure(exc)
+            if self._span.is_recording() or self._capture.as_event:
+                self._describe(self._request, exc)
+        _end(self._span, exc)
+        if self._plan is not None:
+            _end(self._plan, exc)
+        if self._token is not None:
+            otel_context.detach(self._token)
+
+    def _measure(self, error: BaseException | None) -> None:
+        labels, usage = self._target.labels, self._usage
+        if error is not None:
+            labels = {**labels, semconv.ERROR_TYPE: _error_type(error)}
+        signals.duration.record(self._run.now() - (self._node.sent_at or 0.0), labels)
+        if usage.prompt_tokens:
+            signals.token_usage.record(usage.prompt_tokens, self._target.input_labels)
+        if usage.completion_tokens:
+            signals.token_usage.record(usage.completion_tokens, self._target.output_labels)
+
+    def _describe(self, request: Request, error: BaseException | None) -> None:
+        """Tell the span, or an event, of the request and its response; their texts only where asked for."""
+        known = semconv.request_attributes(request.sampling)
+        known |= semconv.response_attributes(
+            self._engine, self._reason, self._usage, self._seconds_to_first_chunk
+        )
+        texts: dict[str, AnyValue] = {}
+        if any(self._capture):
+            texts[semconv.INPUT_MESSAGES] = semconv.input_messages(request.context)
+            texts[semconv.OUTPUT_MESSAGES] = semconv.output_messages(self._node.pieces, self._reason)
+        if self._capture.as_event:
+            event = {**self._target.labels, **known, **texts}
+            if error is not None:
+                event[semconv.ERROR_TYPE] = _error_type(error)
+            signals.logger.emit(LogRecord(event_name=semconv.INFERENCE_DETAILS, attributes=event))
+        if self._span.is_recording():
+            if self._capture.on_span:
+                known |= {name: msgspec.json.encode(text).decode() for name, text in texts.items()}
+            self._span.set_attributes(known)
 
 
-@contextmanager
-def chat(run: Execution, node: Node[Any], job: Decode) -> Generator[Chat]:
-    """The span of one node's decode, current inside the block."""
-    yield Chat()
+class _Target(NamedTuple):
+    """What the spans and metrics of all decodes by one engine have in common: built once."""
+
+    name: str
+    kind: SpanKind
+    labels: dict[str, AnyValue]
+    input_labels: dict[str, AnyValue]
+    output_labels: dict[str, AnyValue]
+
+
+@lru_cache(maxsize=64)
+def _target(provider: str, model: str, address: str | None, port: int | None) -> _Target:
+    labels: dict[str, AnyValue] = {
+        semconv.OPERATION_NAME: semconv.CHAT,
+        semconv.PROVIDER_NAME: provider,
+        semconv.REQUEST_MODEL: model,
+    }
+    if address is not None:
+        labels[semconv.SERVER_ADDRESS] = address
+        if port is not None:
+            labels[semconv.SERVER_PORT] = port
+    return _Target(
+        f"{semconv.CHAT} {model}",
+        SpanKind.INTERNAL if address is None else SpanKind.CLIENT,
+        labels,
+        {**labels, semconv.TOKEN_TYPE: "input"},
+        {**labels, semconv.TOKEN_TYPE: "output"},
+    )
+
+
+_NO_HEADERS: Mapping[str, str] = {}
+_WORKFLOW_LABELS = {
+    semconv.OPERATION_NAME: semconv.INVOKE_WORKFLOW,
+    semconv.WORKFLOW_NAME: "flowdecode",
+}
+
+
+def _origins(node: Node[Any]) -> Iterator[SpanContext]:
+    """The spans of the nearest decodes that `node` builds on: calls are looked through."""
+    waiting = list(node.parents)
+    seen = set(waiting)
+    for parent in waiting:
+        if parent.span_context is not None:
+            yield parent.span_context
+        else:
+            more = [further for further in parent.parents if further not in seen]
+            seen.update(more)
+            waiting += more
+
+
+def _error_type(error: BaseException) -> str:
+    return "cancelled" if isinstance(error, CancelledError) else type(error).__qualname__
+
+
+def _end(span: Span, error: BaseException | None) -> None:
+    """End a span; a decode that nobody wants any more is no failure, but no success either."""
+    if error is not None and span.is_recording():
+        span.set_attribute(semconv.ERROR_TYPE, _error_type(error))
+        if not isinstance(error, CancelledError):
+            span.set_status(StatusCode.ERROR)
+    span.end()

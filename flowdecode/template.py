@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from flowdecode.errors import ConfigurationError
 
-__all__ = ["Field", "parse_template"]
+__all__ = ["Field", "fill_template", "parse_template"]
 
 _PLACEHOLDER = re.compile(r"\{([^\W\d]\w*)\}")
 
@@ -38,6 +38,14 @@ def parse_template(template: str, fields: Collection[str]) -> list[str | Field]:
             f"Expected {{{unused[0]}}} in the template, since {unused[0]}= was passed: {template!r}"
         )
     return parts
+
+
+def fill_template(template: str, **values: object) -> str:
+    """`template` with the values in their places; other braces are literal."""
+    return "".join(
+        str(values.get(part.name, f"{{{part.name}}}")) if isinstance(part, Field) else part
+        for part in _parts(template)
+    )
 
 
 def _parts(template: str) -> Iterator[str | Field]:

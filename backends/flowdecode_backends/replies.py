@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import msgspec
 
@@ -34,6 +35,7 @@ __all__ = [
     "asked",
     "failure",
     "read_replies",
+    "strike",
 ]
 
 ALL_CAPABILITIES = Capabilities(
@@ -122,10 +124,12 @@ class Script:
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The deltas of one request, a token each, and why they end."""
+    """The deltas of one request, a token each, and how they end."""
 
     deltas: tuple[Delta, ...]
     finish_reason: FinishReason
+    fault: Fault | None = None
+    """What strikes behind the last delta, in place of an end."""
 
 
 def asked(context: Context) -> str:
@@ -157,7 +161,7 @@ def admit(request: Request, engine: Engine) -> tuple[int, ...]:
 
 
 def answer(reply: Reply, request: Request, engine: Engine, prompt_tokens: int) -> Answer:
-    """What `request` gets of a reply: behind what it has already, up to a stop string or a limit.
+    """What `request` gets of a reply: behind what it has already, up to a stop string, a limit or a fault.
 
     A context that ends with the first words of the reply is continued behind them. A reply that fits
     its limit exactly ends with its own finish reason.
@@ -174,14 +178,28 @@ def answer(reply: Reply, request: Request, engine: Engine, prompt_tokens: int) -
     if most is None and engine.context_length is not None:
         most = engine.context_length - prompt_tokens
     if most is not None and len(deltas) > most:
-        return Answer(deltas[:most], "length")
+        deltas, reason = deltas[:most], "length"
+    fault = reply.fault
+    if fault is not None and fault.after_tokens <= len(deltas):
+        return Answer(deltas[: fault.after_tokens], reason, fault)
     return Answer(deltas, reason)
 
 
 @lru_cache(maxsize=256)
 def _deltas(text: str, with_ids: bool) -> tuple[Delta, ...]:
-    pieces = words.split(text)
-    return tuple(Delta(piece, (words.token_id(piece),) if with_ids else ()) for piece in pieces)
+    return tuple(_delta(piece, with_ids) for piece in words.split(text))
+
+
+@lru_cache(maxsize=1 << 16)
+def _delta(piece: str, with_ids: bool) -> Delta:
+    return Delta(piece, (words.token_id(piece),) if with_ids else ())
+
+
+async def strike(fault: Fault, tokens: int) -> NoReturn:
+    """Let a fault happen behind `tokens` tokens."""
+    if fault.error == "hang":
+        await asyncio.get_running_loop().create_future()
+    raise failure(fault, tokens)
 
 
 def failure(fault: Fault, tokens: int) -> BackendError:

@@ -31,6 +31,7 @@ from flowdecode_backends.replies import (
     answer,
     failure,
     read_replies,
+    strike,
 )
 
 __all__ = ["Fault", "FaultKind", "Replies", "Reply", "Scripted", "ScriptedDecoding", "open_scripted"]
@@ -109,14 +110,11 @@ class ScriptedDecoding(AbstractAsyncContextManager["ScriptedDecoding"]):
         self._reply = reply = backend.script.reply(request)
         self._timed = reply.pace is not None or reply.delay > 0
         self._start = asyncio.get_running_loop().time()
-        fault = reply.fault
-        if fault is not None and fault.refuses:
+        if reply.fault is not None and reply.fault.refuses:
             await asyncio.sleep(reply.delay)
-            raise failure(fault, 0)
+            raise failure(reply.fault, 0)
         self._answer = answer(reply, request, backend.engine, len(self._prompt))
         self._deltas = self._answer.deltas
-        self._fault = None if fault is None or fault.after_tokens > len(self._deltas) else fault
-        self._last = self._fault.after_tokens if self._fault else len(self._deltas)
         if backend.cache is not None:
             known = backend.cache.insert(self._prompt)
             self._cached = min(known.length, len(self._prompt) - 1)
@@ -153,13 +151,15 @@ class ScriptedDecoding(AbstractAsyncContextManager["ScriptedDecoding"]):
 
     async def __anext__(self) -> Delta:
         count = self._count
-        if count == self._last and self._fault is None:
+        if count == len(self._deltas) and self._answer.fault is None:
             self.finish_reason = self._answer.finish_reason
             raise StopAsyncIteration
         if self._timed:
             await self._pause(count)
-        if count == self._last:
-            await self._fail(count)
+        if count == len(self._deltas):
+            assert self._answer.fault is not None
+            self._failed = self._answer.fault.error != "hang"
+            await strike(self._answer.fault, count)
         self._count = count + 1
         return self._deltas[count]
 
@@ -169,13 +169,6 @@ class ScriptedDecoding(AbstractAsyncContextManager["ScriptedDecoding"]):
         self._timed = pace is not None
         due = self._start + delay + count * (pace or 0)
         await asyncio.sleep(max(0, due - asyncio.get_running_loop().time()))
-
-    async def _fail(self, count: int) -> None:
-        assert self._fault is not None
-        if self._fault.error == "hang":
-            await asyncio.get_running_loop().create_future()
-        self._failed = True
-        raise failure(self._fault, count)
 
 
 def open_scripted(url: BackendURL, *, api_key: str | None, headers: Mapping[str, str]) -> Scripted:

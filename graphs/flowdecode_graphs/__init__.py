@@ -1,1 +1,3 @@
 """Strategies: how a prompt becomes a graph."""
+
+__all__: list[str] = []

@@ -27,10 +27,19 @@ def simulate(coroutine: Coroutine[Any, Any, T], *, debug: bool | None = None) ->
     simulation's own. Raises DeadlockError where nothing is left that could ever happen.
     """
     try:
+        _refuse_in_loop()
         with asyncio.Runner(debug=debug, loop_factory=SimulatedLoop) as runner:
             return runner.run(coroutine)
     finally:
         coroutine.close()
+
+
+def _refuse_in_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError("Expected no running event loop, got one: simulate() runs a loop of its own.")
 
 
 class DeadlockError(RuntimeError):

@@ -4,9 +4,10 @@
     2. Pick a hotel (40, easy) <- 1 hidden
     3. Plan the days (200, hard) <- 1, 2
 
-Line k has the id k and names only smaller ids, in ascending order, so that no plan has a cycle.
-A length has no leading zero, and the difficulty is optional. The single word `direct` stands for
-"no plan: answer as usual". Every line ends with a newline.
+Line k has the id k and may name smaller ids as its parents, in ascending order: no plan has a cycle.
+The number in brackets is the expected length in tokens; a difficulty may follow it, and `hidden` ends
+the line of a part that is not shown. The single word `direct` stands for an answer without a plan.
+Every line ends with a newline.
 """
 
 from __future__ import annotations
@@ -18,34 +19,41 @@ __all__ = ["MAX_NODES", "MAX_TITLE", "PLAN_GRAMMAR"]
 MAX_NODES = 16
 MAX_TITLE = 60
 
-_SHORT, _LETTER = MAX_TITLE - 2, r"\x00-\x1f\x7f()<*`"
-"""A title has none of these: they are line ends, begin what follows the title, or only decorate it."""
+_UNFIT = r"\x00-\x1f\x7f()<*`"
+"""Not in titles: line ends, what begins the rest of a line, and Markdown."""
 
 
 def _ebnf() -> str:
-    """The language in the EBNF of XGrammar and llama.cpp, which SGLang's `ebnf` takes."""
+    """The language in the EBNF of XGrammar and llama.cpp, which SGLang's `ebnf` takes.
+
+    A title is a chain of one rule per character whose every rule can end it, not `[...]{1,60}`: under a
+    counted repetition XGrammar checks much of the vocabulary anew for every token (milliseconds).
+    """
     rules = [
         r'root ::= "direct\n" | line1',
-        r'part ::= title " (" [1-9] [0-9]{0,3} (", easy" | ", hard")? ")"',
-        rf"title ::= [^ {_LETTER}] ([^{_LETTER}]{{0,{_SHORT}}} [^ {_LETTER}])?",
-        r'end ::= " hidden"? "\n"',
+        f"first ::= [^ {_UNFIT}]",
+        f"other ::= [^{_UNFIT}]",
+        "part ::= first title1",
+        *(f"title{k} ::= other title{k + 1} | length" for k in range(1, MAX_TITLE)),
+        f"title{MAX_TITLE} ::= length",
+        'length ::= " (" [1-9] [0-9]{0,3} (", easy" | ", hard")? ")"',
         'ids1 ::= "1"',
+        *(f'ids{k} ::= ids{k - 1} (", {k}")? | "{k}"' for k in range(2, MAX_NODES)),
     ]
-    rules += [f'ids{k} ::= ids{k - 1} (", {k}")? | "{k}"' for k in range(2, MAX_NODES)]
     for k in range(1, MAX_NODES + 1):
         parents = f' (" <- " ids{k - 1})?' if k > 1 else ""
-        following = f" line{k + 1}?" if k < MAX_NODES else ""
-        rules.append(f'line{k} ::= "{k}. " part{parents} end{following}')
+        after = f" line{k + 1}?" if k < MAX_NODES else ""
+        rules.append(f'line{k} ::= "{k}. " part{parents} " hidden"? "\\n"{after}')
     return "\n".join(rules) + "\n"
 
 
 def _regex() -> str:
-    """The same language as a regular expression without groups, look-around or back-references."""
-    part = rf"[^ {_LETTER}](?:[^{_LETTER}]{{0,{_SHORT}}}[^ {_LETTER}])? \([1-9][0-9]{{0,3}}(?:, (?:easy|hard))?\)"
-    ids, lines = ["", "1"], [rf"1\. {part}(?: hidden)?\n"]
+    """The same language in what all regular expression engines share."""
+    part = rf"[^ {_UNFIT}][^{_UNFIT}]{{0,{MAX_TITLE - 1}}} \([1-9][0-9]{{0,3}}(?:, (?:easy|hard))?\)"
+    lines, ids = [rf"1\. {part}(?: hidden)?\n"], "1"
     for k in range(2, MAX_NODES + 1):
-        lines.append(rf"{k}\. {part}(?: <- {ids[-1]})?(?: hidden)?\n")
-        ids.append(f"(?:{ids[-1]}(?:, {k})?|{k})")
+        lines.append(rf"{k}\. {part}(?: <- {ids})?(?: hidden)?\n")
+        ids = f"(?:{ids}(?:, {k})?|{k})"
     return rf"(?:direct\n|{'(?:'.join(lines)}{')?' * (MAX_NODES - 1)})"
 
 

@@ -1,0 +1,27 @@
+"""What is printed: text and JSON to standard output, remarks to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import msgspec
+import typer
+
+__all__ = ["remark", "write", "write_json"]
+
+
+def write(text: str) -> None:
+    """Print `text` as it is, at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def write_json(value: object) -> None:
+    """Print Structs and the like as one line of JSON, in ASCII, which every terminal and pipe takes."""
+    write(json.dumps(msgspec.to_builtins(value, str_keys=True)) + "\n")
+
+
+def remark(text: str) -> None:
+    """Print `text` to standard error, in one line."""
+    typer.echo(" ".join(text.split()), err=True)

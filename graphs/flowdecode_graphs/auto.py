@@ -1,0 +1,113 @@
+"""The default: the plain answer and the plan start together, and the better one goes on."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from flowdecode.errors import BackendError, NodeError, PlanError
+from flowdecode.explanation import Explanation
+from flowdecode.graph import Graph
+from flowdecode.node import Node
+from flowdecode.plugins import open_strategy
+from flowdecode.strategy import Strategy
+from flowdecode_graphs.plato import Plato
+from flowdecode_graphs.sequential import add_answer
+
+__all__ = ["Auto"]
+
+
+class Auto(Strategy, frozen=True, kw_only=True):
+    """Decode in parallel where the plan gains something, else plainly; hedged, so that waiting costs nothing.
+
+    The sequential text is withheld until the planner commits. If it never does, that text is the
+    answer, byte for byte; if it does, the stream is aborted, and its tokens are wasted.
+    """
+
+    name: ClassVar[str] = "auto"
+
+    hedge: bool = True
+    """Whether the plain answer starts beside the planner."""
+    busy: int = 32
+    """Requests in the engine's batch and queue from which on it does not: others need the place more."""
+    plato: Plato = Plato()
+
+    async def grow(self, graph: Graph) -> None:
+        """Let the plan and the plain answer race until one of them is the answer."""
+        trained = graph.run.backend.engine.profile.strategies
+        if trained and "plato" not in trained:
+            graph.run.decided(trained[0])
+            await open_strategy(trained[0]).grow(graph)
+        elif self.hedge and not await self._engine_is_busy(graph):
+            await self._race(graph)
+        else:
+            graph.run.decided("plato")
+            await self.plato.grow(graph)
+
+    async def explain(self, graph: Graph) -> Explanation:
+        """Decode only the plan."""
+        return await self.plato.explain(graph)
+
+    async def _engine_is_busy(self, graph: Graph) -> bool:
+        load = await graph.run.backend.load()
+        return load is not None and load.running + load.waiting >= self.busy
+
+    async def _race(self, graph: Graph) -> None:
+        plain = graph.branch(held=True)
+        planned = graph.branch(held=True)
+        race = _Race(plain, planned)
+        race.watch(add_answer(plain))
+        try:
+            await planned.grow(_Planned(plato=self.plato, race=race))
+        except (PlanError, NodeError, BackendError) as error:
+            if race.winner is planned:
+                raise
+            race.won_by_answer(str(error))
+        if race.winner is plain:
+            await plain.settled()
+            plain.check()
+
+
+class _Race:
+    """Which of two branches is the answer; decided once, in one synchronous step."""
+
+    def __init__(self, plain: Graph, planned: Graph) -> None:
+        self.winner: Graph | None = None
+        self._plain = plain
+        self._planned = planned
+
+    def watch(self, answer: Node[str]) -> None:
+        """The plain answer wins if it is complete before the planner commits."""
+
+        def ended() -> None:
+            if answer.error is None:
+                self.won_by_answer("the plain answer came first")
+
+        answer.when_ended(ended)
+
+    def won_by_plan(self) -> None:
+        """The plan has lines that overlap: the plain stream is no longer wanted."""
+        if self.winner is None:
+            self.winner = self._planned
+            self._planned.run.decided("plato")
+            self._plain.abandon()
+            self._planned.answer.release()
+
+    def won_by_answer(self, reason: str) -> None:
+        """The plan gains nothing: its nodes are no longer wanted."""
+        if self.winner is None:
+            self.winner = self._plain
+            self._plain.run.decided("sequential", reason)
+            self._planned.abandon()
+            self._plain.answer.release()
+
+
+class _Planned(Strategy, frozen=True, kw_only=True):
+    """Plato, as far as the race lets it go."""
+
+    plato: Plato
+    race: _Race
+
+    async def grow(self, graph: Graph) -> None:
+        reason = await self.plato.decode(graph, self.race.won_by_plan)
+        if reason is not None:
+            self.race.won_by_answer(reason)

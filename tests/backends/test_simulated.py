@@ -1,0 +1,561 @@
+"""The simulated backend, in virtual time: what is batched, cached, waited for, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Coroutine, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from flowdecode.backend import Grammar, Request
+from flowdecode.context import Block, Context
+from flowdecode.errors import (
+    BackendUnavailable,
+    ConfigurationError,
+    ContextTooLong,
+    RateLimited,
+    RequestRejected,
+)
+from flowdecode.plugins import BackendURL
+from flowdecode.sampling import SamplingParams
+from flowdecode.usage import Usage
+from flowdecode_backends.scripted import Fault, Reply
+from flowdecode_backends.simulated import CostModel, GeneratedReplies, Simulated, open_simulated, simulate
+
+# Steps of one second, prefill at a hundredth of a second a token: times that can be read off.
+SECOND = CostModel(step=1, per_request=0, per_kv_token=0, per_prefill_token=0)
+
+
+def text(tokens: int) -> str:
+    return " ".join(f"w{number}" for number in range(tokens))
+
+
+def prompt(tokens: int, name: str = "p") -> Context:
+    """A context of so many prompt tokens, the glue of two turns included."""
+    return Context.of([Block("user", " ".join([name] * (tokens - 2)))])
+
+
+def request(context: Context, id: str = "r", *, priority: int = 0, **sampling: Any) -> Request:
+    params = SamplingParams(**sampling)
+    return Request(id=id, run_id="run", context=context, sampling=params, priority=priority)
+
+
+class Read(NamedTuple):
+    """What came of one request."""
+
+    id: str
+    text: str
+    finish_reason: str | None
+    usage: Usage
+    times: list[float]
+    """When each token came."""
+
+
+async def read(backend: Simulated, request: Request, *, leave_after: int | None = None) -> Read:
+    times: list[float] = []
+    pieces: list[str] = []
+    async with backend.decode(request) as decoding:
+        async for delta in decoding:
+            times.append(asyncio.get_running_loop().time())
+            pieces.append(delta.text)
+            if len(pieces) == leave_after:
+                break
+    return Read(request.id, "".join(pieces), decoding.finish_reason, decoding.usage, times)
+
+
+async def read_all(reads: Iterable[Coroutine[Any, Any, Read]]) -> list[Read]:
+    return await asyncio.gather(*reads)
+
+
+# Time
+
+
+def test_a_step_costs_what_the_model_says() -> None:
+    cost = CostModel(step=1, per_request=0.1, per_kv_token=0.001, per_prefill_token=0.01)
+
+    async def program() -> Read:
+        return await read(Simulated(cost=cost, replies=[Reply(text(3))]), request(prompt(10)))
+
+    first = 1 + 0.1 + 0.010 + 10 * 0.01
+    second, third = 1 + 0.1 + 0.011, 1 + 0.1 + 0.012
+    times = simulate(program()).times
+    assert times == pytest.approx([first, first + second, first + second + third])
+
+
+def test_requests_share_steps() -> None:
+    async def program() -> list[Read]:
+        backend = Simulated(cost=SECOND, replies=[Reply(text(4))])
+        return await read_all(read(backend, request(prompt(5, name))) for name in ("a", "b", "c"))
+
+    assert [result.times for result in simulate(program())] == [[1, 2, 3, 4]] * 3
+
+
+def test_a_request_joins_at_the_next_step() -> None:
+    async def program() -> list[float]:
+        backend = Simulated(cost=SECOND, replies=[Reply(text(4))])
+
+        async def late() -> Read:
+            await asyncio.sleep(1.5)
+            return await read(backend, request(prompt(5, "b")))
+
+        return (await read_all([read(backend, request(prompt(5, "a"))), late()]))[1].times
+
+    assert simulate(program()) == [3, 4, 5, 6]
+
+
+def test_an_idle_engine_does_nothing() -> None:
+    async def program() -> tuple[int, float]:
+        backend = Simulated(cost=SECOND, replies=[Reply(text(2))])
+        await read(backend, request(prompt(5)))
+        await asyncio.sleep(1000)
+        result = await read(backend, request(prompt(5)))
+        return backend.engines[0].steps, result.times[0]
+
+    assert simulate(program()) == (4, 1003)
+
+
+def test_long_prompts_are_prefilled_in_chunks() -> None:
+    cost = CostModel(step=1, per_request=0, per_kv_token=0, per_prefill_token=0.01)
+
+    async def program() -> list[Read]:
+        backend = Simulated(cost=cost, prefill_chunk=50, replies=[Reply(text(2))])
+        return await read_all(
+            [read(backend, request(prompt(20, "a"))), read(backend, request(prompt(90, "b")))]
+        )
+
+    short, long = simulate(program())
+    assert short.times == pytest.approx([1.5, 3.0])
+    assert long.times == pytest.approx([4.1, 5.1])
+
+
+def test_an_empty_answer_takes_one_step() -> None:
+    async def program() -> tuple[Read, float]:
+        result = await read(Simulated(cost=SECOND, replies=[Reply("")]), request(prompt(5)))
+        return result, asyncio.get_running_loop().time()
+
+    result, time = simulate(program())
+    assert (result.text, result.finish_reason, time) == ("", "stop", 1)
+
+
+def test_a_stream_interval_bundles_tokens() -> None:
+    async def program() -> Read:
+        backend = Simulated(cost=SECOND, stream_interval=3, replies=[Reply(text(7))])
+        return await read(backend, request(prompt(5)))
+
+    result = simulate(program())
+    assert result.times == [3, 3, 3, 6, 6, 6, 7]
+    assert result.text == text(7)
+
+
+@pytest.mark.anyio
+async def test_it_runs_in_real_time_too() -> None:
+    async with Simulated(cost=CostModel(step=1e-4)) as backend:
+        results = await read_all(
+            read(backend, request(prompt(5, name), max_tokens=20)) for name in ("a", "b")
+        )
+    assert {result.finish_reason for result in results} == {"length"}
+
+
+# Slots, queue, priority
+
+
+def test_what_has_no_slot_waits() -> None:
+    async def program() -> tuple[list[Read], list[tuple[int, int]]]:
+        backend = Simulated(cost=SECOND, slots=2, replies=[Reply(text(2))])
+        loads: list[tuple[int, int]] = []
+
+        async def watch() -> None:
+            for _ in range(3):
+                await asyncio.sleep(1.5)
+                load = await backend.load()
+                loads.append((load.running, load.waiting))
+
+        watcher = asyncio.create_task(watch())
+        results = await read_all(read(backend, request(prompt(5, name))) for name in "abcde")
+        await watcher
+        return results, loads
+
+    results, loads = simulate(program())
+    assert [result.times[0] for result in results] == [1, 1, 3, 3, 5]
+    assert loads == [(2, 3), (2, 1), (1, 0)]
+
+
+@pytest.mark.parametrize(("scheduling", "order"), [("priority", "caebd"), ("fcfs", "abcde")])
+def test_priority(scheduling: Any, order: str) -> None:
+    async def program() -> tuple[bool, str]:
+        backend = Simulated(cost=SECOND, slots=1, scheduling=scheduling, replies=[Reply(text(2))])
+        priorities = {"a": 5, "b": 1, "c": 9, "d": 1, "e": 5}
+        results = await read_all(
+            read(backend, request(prompt(5, name), name, priority=priority))
+            for name, priority in priorities.items()
+        )
+        results.sort(key=lambda result: result.times)
+        return backend.engine.capabilities.priority, "".join(result.id for result in results)
+
+    assert simulate(program()) == (scheduling == "priority", order)
+
+
+def test_requests_wait_for_room_in_the_cache() -> None:
+    async def program() -> tuple[list[float], int]:
+        backend = Simulated(cost=SECOND, kv_tokens=30, replies=[Reply(text(5))])
+        results = await read_all(read(backend, request(prompt(10, name))) for name in "abcd")
+        return [result.times[0] for result in results], backend.engines[0].tree.tokens
+
+    times, cached = simulate(program())
+    assert times == [1, 1, 6, 6]
+    assert cached == 30
+
+
+# The prefix cache: the table of what a real SGLang server did
+
+
+def cached(child: Context, *, parent: Context, after: int | None, abort: bool = False) -> int:
+    """Cached tokens of `child`, sent when `parent` has decoded `after` tokens, or has ended."""
+
+    async def program() -> int:
+        backend = Simulated(cost=SECOND, replies=[Reply(text(100), match="p"), Reply("x")])
+        first = asyncio.create_task(
+            read(backend, request(parent, "first"), leave_after=after if abort else None)
+        )
+        if after is None or abort:
+            await first
+            await asyncio.sleep(1)
+        else:
+            await asyncio.sleep(after + 0.5)
+        return (await read(backend, request(child, "second"))).usage.cached_tokens
+
+    return simulate(program())
+
+
+def answered(context: Context, tokens: int) -> Context:
+    return context.extend(Block("assistant", text(tokens)))
+
+
+PARENT = prompt(60)
+
+
+def test_a_child_of_a_running_parent_hits_its_prompt() -> None:
+    assert cached(answered(PARENT, 30).extend(Block("user", "y")), parent=PARENT, after=30) == 60
+
+
+def test_a_child_of_a_finished_parent_hits_all_of_it() -> None:
+    assert cached(answered(PARENT, 100).extend(Block("user", "y")), parent=PARENT, after=None) == 160
+
+
+def test_a_child_of_an_aborted_parent_hits_what_it_decoded() -> None:
+    assert cached(answered(PARENT, 88), parent=PARENT, after=88, abort=True) == 147
+    assert cached(answered(PARENT, 88).extend(Block("user", "y")), parent=PARENT, after=88, abort=True) == 148
+
+
+def siblings(warm: bool) -> list[int]:
+    async def program() -> list[int]:
+        backend = Simulated(cost=SECOND, replies=[Reply("x")])
+        shared = prompt(101).block
+        if warm:
+            await read(backend, request(Context.of([shared]), max_tokens=1))
+        contexts = [Context.of([shared, Block("user", f" child{number}")]) for number in range(8)]
+        results = await read_all(read(backend, request(context)) for context in contexts)
+        return [result.usage.cached_tokens for result in results]
+
+    return simulate(program())
+
+
+def test_cold_siblings_hit_nothing() -> None:
+    assert siblings(warm=False) == [0] * 8
+
+
+def test_siblings_behind_a_warmed_prefix_hit_it() -> None:
+    assert siblings(warm=True) == [100] * 8
+
+
+def test_the_same_prompt_again_hits_all_but_its_last_token() -> None:
+    assert cached(PARENT, parent=PARENT, after=None) == 59
+
+
+def test_a_full_cache_evicts_the_oldest() -> None:
+    async def program() -> list[int]:
+        backend = Simulated(cost=SECOND, kv_tokens=50, replies=[Reply(text(5))])
+        for name in "abc":
+            await read(backend, request(prompt(15, name)))
+        return [(await read(backend, request(prompt(15, name)))).usage.cached_tokens for name in "cba"]
+
+    assert simulate(program()) == [14, 14, 0]
+
+
+# Leaving, failing, closing
+
+
+def test_leaving_frees_the_slot_at_the_next_step() -> None:
+    async def program() -> tuple[list[Read], list[str], int]:
+        backend = Simulated(cost=SECOND, slots=1, replies=[Reply(text(100), match="p"), Reply(text(2))])
+        results = await read_all(
+            [
+                read(backend, request(prompt(5, "p"), "left"), leave_after=3),
+                read(backend, request(prompt(5, "q"), "next")),
+            ]
+        )
+        return results, backend.aborted, backend.running
+
+    (left, following), aborted, running = simulate(program())
+    assert (left.times, left.finish_reason, left.usage.completion_tokens) == ([1, 2, 3], "abort", 3)
+    assert following.times == [5, 6]
+    assert (aborted, running) == (["left"], 0)
+
+
+def test_leaving_the_queue() -> None:
+    async def program() -> tuple[list[str], list[tuple[int, int]], list[float]]:
+        backend = Simulated(cost=SECOND, slots=1, replies=[Reply(text(2))])
+        tasks = [
+            asyncio.create_task(read(backend, request(prompt(5, name), name), leave_after=None))
+            for name in "abc"
+        ]
+        loads: list[tuple[int, int]] = []
+        await asyncio.sleep(0.5)
+        for _ in range(2):
+            load = await backend.load()
+            loads.append((load.running, load.waiting))
+            tasks[1].cancel()
+            await asyncio.wait(tasks[1:2])
+        return backend.aborted, loads, (await tasks[2]).times
+
+    assert simulate(program()) == (["b"], [(1, 2), (1, 1)], [3, 4])
+
+
+@pytest.mark.anyio
+async def test_an_abandoned_engine_leaves_no_task() -> None:
+    before = asyncio.all_tasks()
+    async with Simulated(cost=CostModel(step=3600)) as backend, asyncio.timeout(None) as timeout:
+        task = asyncio.create_task(read(backend, request(prompt(5))))
+        while not backend.running:
+            await asyncio.sleep(0)
+        assert not timeout.expired()
+        task.cancel()
+        await asyncio.wait([task])
+    assert asyncio.all_tasks() == before
+    assert backend.running == 0
+
+
+@pytest.mark.anyio
+async def test_closing_the_backend_fails_what_still_runs() -> None:
+    async with Simulated(cost=CostModel(step=3600)) as backend:
+        task = asyncio.create_task(read(backend, request(prompt(5))))
+        while not backend.running:
+            await asyncio.sleep(0)
+    with pytest.raises(BackendUnavailable, match="closed"):
+        await task
+    assert (backend.running, backend.aborted) == (0, [])
+
+
+def test_faults() -> None:
+    async def program() -> None:
+        backend = Simulated(
+            replies=[
+                Reply(text(5), "a", fault=Fault(0, "rate_limited")),
+                Reply(text(5), fault=Fault(2, "drop")),
+            ]
+        )
+        with pytest.raises(RateLimited):
+            await read(backend, request(prompt(5, "a")))
+        with pytest.raises(BackendUnavailable, match="after 2 tokens"):
+            await read(backend, request(prompt(5, "b")))
+        assert (backend.running, backend.aborted) == (0, [])
+
+    simulate(program())
+
+
+def test_what_cannot_be_served_is_refused() -> None:
+    async def program() -> None:
+        backend = Simulated(kv_tokens=20, replies=[Reply(text(50))])
+        with pytest.raises(ContextTooLong, match="at most 20"):
+            await read(backend, request(prompt(20)))
+        with pytest.raises(RequestRejected):
+            await read(backend, request(Context.of([Block("user", "")])))
+        assert (await read(backend, request(prompt(15)))).usage.completion_tokens == 5
+
+    simulate(program())
+
+
+def test_an_answer_is_continued() -> None:
+    async def program() -> str:
+        backend = Simulated(seed=3)
+        whole = await read(backend, request(prompt(5)))
+        half = whole.text[: len(whole.text) // 2]
+        rest = await read(backend, request(prompt(5).extend(Block("assistant", half))))
+        assert half + rest.text == whole.text
+        return rest.text
+
+    assert simulate(program())
+
+
+# Several engines
+
+
+@pytest.mark.parametrize(
+    ("router", "engines"),
+    [("round_robin", [1, 1, 1, 1]), ("least_loaded", [2, 1, 1, 0]), ("cache_aware", [3, 1, 0, 0])],
+)
+def test_routers(router: str, engines: list[int]) -> None:
+    async def program() -> list[int]:
+        backend = Simulated(4, cost=SECOND, router=router, replies=[Reply(text(10))])
+        await read(backend, request(prompt(50, "warm"), max_tokens=1))
+        warm = prompt(50, "warm").extend(Block("user", " child"))
+        contexts = [prompt(50, "cold"), warm, warm, warm] if router == "cache_aware" else [warm] * 4
+        if router == "least_loaded":
+            contexts = [warm] * 3
+        before = [engine.steps for engine in backend.engines]
+        for context in contexts:
+            asyncio.create_task(read(backend, request(context)))  # noqa: RUF006
+        await asyncio.sleep(0.5)
+        assert sum(before) == 1
+        return [engine.load for engine in backend.engines]
+
+    assert simulate(program()) == engines
+
+
+def load_study(engines: int, requests: int) -> list[Read]:
+    async def program() -> list[Read]:
+        backend = Simulated(engines, slots=8)
+
+        async def one(number: int) -> Read:
+            await asyncio.sleep(number % 89 / 100)
+            return await read(backend, request(prompt(20, f"q{number}"), f"{number}", max_tokens=16))
+
+        results = await read_all(map(one, range(requests)))
+        assert (await backend.load(), backend.running) == (type(await backend.load())(0, 0), 0)
+        return results
+
+    return simulate(program())
+
+
+def test_a_thousand_engines() -> None:
+    results = load_study(1000, 10_000)
+    assert len(results) == 10_000
+    assert all(result.usage.completion_tokens for result in results)
+
+
+def test_a_simulation_repeats_exactly() -> None:
+    assert load_study(5, 100) == load_study(5, 100)
+
+
+# Generated replies
+
+
+def generate(question: str, *, grammar: bool = False, seed: int = 0, **sampling: Any) -> str:
+    context = Context.of([Block("user", question)])
+    asked = request(context, **sampling)
+    if grammar:
+        asked = msgspec.structs.replace(asked, grammar=Grammar(ebnf="", regex=""))
+    return GeneratedReplies(seed=seed)(asked)
+
+
+def tokens(text: str) -> int:
+    return Simulated().count_tokens(Context.of([Block("assistant", text)])) - 1
+
+
+def test_the_same_request_gets_the_same_reply() -> None:
+    assert generate("Tea?") == generate("Tea?")
+    others = {
+        generate("Tea?"),
+        generate("Coffee?"),
+        generate("Tea?", seed=1),
+        generate("Tea?", **{"seed": 2}),
+    }
+    assert len(others) == 3
+
+
+def test_lengths_follow_the_distribution() -> None:
+    lengths = sorted(tokens(generate(f"Question {number}")) for number in range(400))
+    assert 160 < lengths[200] < 240
+    assert lengths[40] < 120
+    assert lengths[360] > 350
+
+
+def test_lengths_follow_the_length_that_is_named() -> None:
+    for question in "1. Tea (400)\n2. Coffee (80)", "Now write about Coffee, in about 60 words.":
+        lengths = sorted(tokens(generate(f"{number}. {question}")) for number in range(200))
+        assert 72 < lengths[100] < 88
+        assert lengths[0] > 40
+
+
+def test_a_grammar_gets_a_plan() -> None:
+    line = re.compile(r"(\d+)\. [A-Z][a-z ]+ \((\d+)\)(?: <- (\d+(?:, \d+)*))?")
+    shapes: set[int] = set()
+    for number in range(100):
+        plan = generate(f"Question {number}", grammar=True)
+        assert plan.endswith("\n")
+        lines = [line.fullmatch(text) for text in plan.splitlines()]
+        shapes.add(len(lines))
+        for place, match in enumerate(lines, 1):
+            assert match is not None
+            assert int(match[1]) == place
+            parents = [int(parent) for parent in (match[3] or "").split(", ") if parent]
+            assert parents == sorted(set(parents))
+            assert all(parent < place for parent in parents)
+            assert place > 2 or not parents
+    assert shapes == {3, 4, 5, 6}
+
+
+# simulated:?...
+
+
+def opened(location: str = "", **query: str) -> Simulated:
+    return open_simulated(BackendURL("simulated", location, query), api_key=None, headers={})
+
+
+def test_a_url_has_the_settings(tmp_path: Path) -> None:
+    assert len(opened().engines) == 1
+    profile = tmp_path / "profile.json"
+    profile.write_bytes(msgspec.json.encode(SECOND))
+    replies = tmp_path / "replies.jsonl"
+    replies.write_text('{"text": "Tea."}\n')
+    backend = opened(
+        engines="4",
+        slots="32",
+        seed="1",
+        scheduling="priority",
+        router="cache_aware",
+        model="toy",
+        profile=str(profile),
+        replies=str(replies),
+    )
+    assert (len(backend.engines), backend.engine.model) == (4, "toy")
+    assert backend.engines[0].settings.slots == 32
+    assert backend.engines[0].settings.cost == SECOND
+    assert backend.engine.capabilities.priority
+    result = simulate(read(backend, request(prompt(5))))
+    assert (result.text, result.times) == ("Tea.", [1, 2])
+
+
+def test_a_url_s_seed_and_length_reach_the_replies() -> None:
+    texts = {
+        simulate(read(opened(**query), request(prompt(5)))).text
+        for query in ({}, {"seed": "0"}, {"seed": "1"}, {"tokens": "10"})
+    }
+    assert len(texts) == 3
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"engine": "4"}, r"unknown field `engine`.*It has: engines, slots, .*profile"),
+        ({"engines": "four"}, r"Expected `int`.*engines"),
+        ({"engines": "0"}, r"Expected at least 1, got 0 - at `engines`"),
+        ({"tokens": "0"}, r"Expected at least 1, got 0 - at `tokens`"),
+        ({"router": "random"}, r"Expected one of round_robin, least_loaded, cache_aware, got 'random'"),
+        ({"scheduling": "lpm"}, r"Expected one of fcfs, priority, got 'lpm'"),
+        ({"profile": "none.json"}, r"Expected a cost model as JSON in 'none.json'"),
+        ({"replies": "none.jsonl"}, r"Expected a file of replies"),
+    ],
+)
+def test_a_bad_query_is_refused(query: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        opened(**query)
+
+
+def test_a_location_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="'somewhere'"):
+        opened("somewhere")
