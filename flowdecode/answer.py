@@ -11,14 +11,18 @@ __all__ = ["Answer", "Slot"]
 class Slot:
     """A place in an answer. Text that is written to it waits until every slot before it is closed."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, heading: str) -> None:
         self._answer = answer
+        self._heading = heading
         self._held: list[str] = []
         self.closed = False
 
     def write(self, text: str) -> None:
         """Add text to the slot; a closed slot takes none."""
         if text and not self.closed:
+            if self._heading:
+                self._held.append(self._heading)
+                self._heading = ""
             self._held.append(text)
             self._answer.advance(self)
 
@@ -43,9 +47,9 @@ class Answer:
         self._held = held
         self._emitted: list[str] = []
 
-    def open(self) -> Slot:
-        """A new slot behind all others."""
-        slot = Slot(self)
+    def open(self, heading: str = "") -> Slot:
+        """A new slot behind all others; `heading` goes before the first text that is written to it."""
+        slot = Slot(self, heading)
         self._slots.append(slot)
         return slot
 

@@ -15,7 +15,7 @@ import msgspec
 
 from flowdecode.backend import Backend, Decoding, Delta, FinishReason, Grammar, Request
 from flowdecode.context import Block, Context
-from flowdecode.errors import BackendError
+from flowdecode.errors import BackendError, BackendUnavailable
 from flowdecode.events import NodeDelta, PlanDelta
 from flowdecode.node import Node
 from flowdecode.sampling import SamplingParams
@@ -110,6 +110,8 @@ class _Attempts:
         self.context = job.context()
         node.expected_cached_tokens = run.cache.expected_cached_tokens(self.context)
         self.tokens: list[int] = []
+        self.shown = 0
+        """Of the tokens, those whose text has come."""
         self.reason: FinishReason | None = None
         self.thought = ThoughtFilter()
         self.output: list[str] = []
@@ -174,6 +176,7 @@ class _Attempts:
                         run.cache.sent(self.context)
                     self.tokens += delta.tokens
                     if text := delta.text:
+                        self.shown = len(self.tokens)
                         node.pieces.append(text)
                         journal.append(PlanDelta(now, text) if is_plan else NodeDelta(now, node.id, text))
                         self.answer(thought.feed(text))
@@ -190,6 +193,10 @@ class _Attempts:
                         await journal.drained()
             finally:
                 node.usage = before + decoding.usage if node.attempts > 1 else decoding.usage
+                if run.tokens_left is not None:
+                    run.tokens_left -= decoding.usage.completion_tokens - counted
+        if decoding.finish_reason == "abort":
+            raise BackendUnavailable("Expected a whole answer, but the engine aborted the request.")
         return decoding.finish_reason or "stop"
 
     def request(self, limit: int | None) -> Request:
@@ -197,6 +204,7 @@ class _Attempts:
         run, node, job = self.run, self.node, self.job
         node.attempts += 1
         resumed = bool(node.pieces)
+        del self.tokens[self.shown :]  # the engine decodes them again: their text never came
         sampling, able = job.sampling, self.backend.engine.capabilities
         if limit is not None or sampling.seed is not None:
             seed = None if sampling.seed is None else derived_seed(sampling.seed, node.id)
@@ -225,7 +233,8 @@ class _Shielded:
         self._decoding = decoding
 
     async def __aenter__(self) -> Decoding:
-        return await self._decoding.__aenter__()
+        self._stream = await self._decoding.__aenter__()
+        return self._stream
 
     async def __aexit__(
         self,
@@ -233,7 +242,7 @@ class _Shielded:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        if exc_type is None:
+        if exc_type is None and self._stream.finish_reason is not None:
             return await self._decoding.__aexit__(None, None, None)
         with anyio.move_on_after(ABORT_DEADLINE, shield=True):
             return await self._decoding.__aexit__(exc_type, exc, traceback)

@@ -147,7 +147,10 @@ class Backend(Protocol):
         ...
 
     def count_tokens(self, context: Context) -> int:
-        """The prompt tokens of `context`: exact where the tokenizer is here, else an estimate."""
+        """The tokens of `context`, without the glue that lets the assistant speak behind it.
+
+        They are a prefix of the tokens of every extension of it; an estimate where there is no tokenizer.
+        """
         ...
 
     async def load(self) -> Load | None:

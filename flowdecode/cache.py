@@ -18,7 +18,7 @@ class ContextCache:
 
     def __init__(self, count_tokens: Callable[[Context], int]) -> None:
         self._count_tokens = count_tokens
-        self._contexts: dict[tuple[int, Block], Context] = {}
+        self._contexts: dict[tuple[int | str, Block], Context] = {}
         self._sent: set[Context] = set()
 
     def context(
@@ -26,7 +26,8 @@ class ContextCache:
     ) -> Context:
         """The context of `blocks`, of which there is at least one."""
         first, *others = blocks
-        shared = self._contexts.setdefault((0, first), Context(first, None, chat_template_kwargs))
+        key = (repr(chat_template_kwargs), first)
+        shared = self._contexts.setdefault(key, Context(first, None, chat_template_kwargs))
         return self.extend(shared, *others)
 
     def extend(self, context: Context, *blocks: Block) -> Context:

@@ -19,7 +19,7 @@ carries what the run had reached as `partial`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowdecode.result import Result
@@ -45,6 +45,17 @@ class FlowdecodeError(Exception):
 
     partial: Result | None = None
     """What the run had reached when this error ended it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross process borders, whatever their constructors ask for."""
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(kind: type[FlowdecodeError], args: tuple[Any, ...], state: dict[str, Any]) -> FlowdecodeError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigurationError(FlowdecodeError):
@@ -116,7 +127,7 @@ class NodeError(FlowdecodeError):
     def __init__(self, node_id: str, cause: BaseException) -> None:
         self.node_id = node_id
         self.__cause__ = cause
-        super().__init__(f"Node {node_id!r} failed: {cause or type(cause).__name__}")
+        super().__init__(f"Node {node_id!r} failed: {str(cause) or type(cause).__name__}")
 
 
 class RunTimeout(FlowdecodeError, TimeoutError):

@@ -118,6 +118,7 @@ class Execution:
     def start(self) -> None:
         """Begin: from here on the run lives in its root task."""
         self._context.run(self.telemetry.start)
+        self.journal.append(RunStarted(self.now(), self.id, self.strategy_name, self.backend.engine.model))
         self._root = self._loop.create_task(self._live(), name=f"flowdecode-{self.id}", context=self._context)
 
     def close(self) -> None:
@@ -138,9 +139,6 @@ class Execution:
         status: RunStatus = "cancelled"
         try:
             with self._scope:
-                self.journal.append(
-                    RunStarted(self.now(), self.id, self.strategy_name, self.backend.engine.model)
-                )
                 with anyio.move_on_after(self.timeout) as deadline:
                     await self._answer()
                     status = "partial" if self._has_holes() else "done"
@@ -149,9 +147,11 @@ class Execution:
         except Exception as error:
             status, self.error = "failed", error
         finally:
-            with CancelScope(shield=True):
-                await self._end_nodes(status)
-            self._conclude(status)
+            try:
+                with CancelScope(shield=True):
+                    await self._end_nodes(status)
+            finally:
+                self._conclude(status)
 
     async def _answer(self) -> None:
         """Let the strategy grow the graph; where that fails, do what `on_error` says."""
@@ -378,7 +378,8 @@ class Execution:
             if node.ended:
                 continue
             self._mark_hole(node)
-            self._end(node, "skipped", parent.error)
+            error = parent.error or NodeError(parent.id, asyncio.CancelledError("it was cancelled"))
+            self._end(node, "skipped", error)
             skipped += [(child, node) for child in node.children]
 
     def _mark_hole(self, node: Node[Any]) -> None:
@@ -388,6 +389,9 @@ class Execution:
     def _end(self, node: Node[Any], status: NodeStatus, error: FlowdecodeError | None) -> None:
         node.end(status, self.now(), error)
         self._ended(node)
+        for child in node.children:
+            if child.graph is not node.graph:
+                self._skip(child, node)
 
     def _ended(self, node: Node[Any]) -> None:
         at = node.finished_at or 0.0

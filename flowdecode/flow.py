@@ -12,7 +12,7 @@ from anyio import CancelScope
 
 from flowdecode.backend import Backend
 from flowdecode.context import Message
-from flowdecode.errors import ConfigurationError
+from flowdecode.errors import ConfigurationError, FlowdecodeError
 from flowdecode.events import AnswerDelta
 from flowdecode.execution import Execution, OnError
 from flowdecode.explanation import Explanation
@@ -112,9 +112,11 @@ class Flow:
         with CancelScope(shield=True):
             for execution in self._executions:
                 execution.cancel(closed)
-            for execution in list(self._executions):
-                await execution.ended()
-            await self._backend.__aexit__(exc_type, exc, traceback)
+            try:
+                for execution in list(self._executions):
+                    await execution.ended()
+            finally:
+                await self._backend.__aexit__(exc_type, exc, traceback)
 
     async def run(
         self,
@@ -244,7 +246,12 @@ class Streaming(AbstractAsyncContextManager[Run]):
     async def __aenter__(self) -> Run:
         if self.owned:
             await self._flow.__aenter__()
-        self._execution = self._flow.start(**self._settings)
+        try:
+            self._execution = self._flow.start(**self._settings)
+        except BaseException as error:
+            if self.owned:
+                await self._flow.__aexit__(type(error), error, error.__traceback__)
+            raise
         return Run(self._execution)
 
     async def __aexit__(
@@ -255,9 +262,11 @@ class Streaming(AbstractAsyncContextManager[Run]):
     ) -> None:
         with CancelScope(shield=True):
             self._execution.cancel()
-            await self._execution.ended()
-            if self.owned:
-                await self._flow.__aexit__(exc_type, exc, traceback)
+            try:
+                await self._execution.ended()
+            finally:
+                if self.owned:
+                    await self._flow.__aexit__(exc_type, exc, traceback)
 
 
 class _OwnGraph(AbstractAsyncContextManager[Graph]):
@@ -278,21 +287,22 @@ class _OwnGraph(AbstractAsyncContextManager[Graph]):
         traceback: TracebackType | None,
     ) -> None:
         execution = self._execution
-        if exc is None:
+        ends_anyway = execution.on_error == "raise" and exc in execution.graph.failures
+        if exc is None or ends_anyway:
             execution.close()
             try:
                 await execution.ended()
             except BaseException:
-                await self._cancel()
+                await self._cancel(None)
                 raise
-            if execution.error is not None:
+            if execution.error is not None and execution.error is not exc:
                 raise execution.error
         else:
-            await self._cancel()
+            await self._cancel(exc)
 
-    async def _cancel(self) -> None:
+    async def _cancel(self, error: BaseException | None) -> None:
         with CancelScope(shield=True):
-            self._execution.cancel()
+            self._execution.cancel(error if isinstance(error, FlowdecodeError) else None)
             await self._execution.ended()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, overload
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast, overload
 
 from anyio import CancelScope
 
@@ -119,13 +120,19 @@ class Graph:
         """
         run = self.run
         run.check_open()
+        parents = tuple(dict.fromkeys(parents))
+        for parent in parents:
+            if parent.graph.run is not run:
+                raise ConfigurationError(
+                    f"Expected nodes of this run, got {parent!r} of another one. Pass its `output` instead."
+                )
         decodes = isinstance(action, Decode)
         node: Node[Any] = Node(
             self,
             run.new_node_id(id),
             kind or ("decode" if decodes else "call"),
             action,
-            parents=tuple(dict.fromkeys(parents)),
+            parents=parents,
             title=title,
             expected_tokens=expected_tokens,
             offset=max(offset, self.offset),
@@ -159,15 +166,23 @@ class Graph:
         conversation goes on: the engine finds all of it in its prefix cache. Raises
         ConfigurationError where template and fields don't match.
         """
-        parts = parse_template(template, fields)
+        settings = {"after": after, "system": system, "id": id, "title": title, "timeout": timeout}
+        parts = parse_template(template, fields, taken=[name for name, value in settings.items() if value])
         if not template.strip():
             raise ConfigurationError("Expected a template with a text, got an empty one.")
+        if after is not None and not isinstance(after.action, Decode):
+            raise ConfigurationError(f"Expected `after` to be a decode, got {after!r}, a {after.kind}.")
+        if after is not None and system:
+            raise ConfigurationError("Expected `system` or `after`: a conversation goes on as it began.")
 
         def context() -> Context:
             blocks = [Block("user", text) for part in parts if (text := _text(part, fields))]
+            if not blocks:
+                raise ConfigurationError(
+                    f"Expected a text to decode from, but every field of {template!r} is empty."
+                )
             if after is not None:
-                if after.context is None:
-                    raise ConfigurationError(f"Expected `after` to be a decode, got {after!r}.")
+                assert after.context is not None
                 return self.run.cache.extend(after.context, *blocks)
             head = [Block("system", system)] if system else []
             return self.run.cache.context([*head, *blocks], self.run.chat_template_kwargs)
@@ -185,7 +200,13 @@ class Graph:
         """Call a coroutine function; arguments that are nodes are replaced by their outputs."""
 
         def action() -> Awaitable[T]:
-            return function(*map(_value, args), **{name: _value(value) for name, value in kwargs.items()})
+            called = function(*map(_value, args), **{name: _value(value) for name, value in kwargs.items()})
+            if not isawaitable(cast(object, called)):
+                raise ConfigurationError(
+                    f"Expected a coroutine function, got {function!r}, which returned {called!r}. "
+                    "Make it `async def`, or pass `asyncio.to_thread` before it."
+                )
+            return called
 
         return self.add(
             action,
@@ -210,16 +231,18 @@ class Graph:
             self.check()
 
     def check(self) -> None:
-        """Raise what made the graph fail; a graph of one node fails as that node does."""
+        """Raise what made the graph fail; an answer of one node fails as that node does."""
         if self.failures:
             error = self.failures[0]
             cause = error.__cause__
-            raise cause if len(self.nodes) == 1 and isinstance(cause, FlowdecodeError) else error
+            plain = self._prompt is not None and len(self.nodes) == 1
+            raise cause if plain and isinstance(cause, FlowdecodeError) else error
 
     async def settled(self) -> None:
         """Wait until every node has ended."""
         while self.unfinished:
-            self._settled = asyncio.Event()
+            if self._settled is None or self._settled.is_set():
+                self._settled = asyncio.Event()
             await self._settled.wait()
 
     async def fall_back(self, reason: str) -> None:

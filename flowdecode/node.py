@@ -87,10 +87,12 @@ class Node(Generic[T_co]):
         if self.error is not None:
             raise self.error
         if self.status not in ("done", "truncated"):
-            raise ConfigurationError(
-                f"Expected node {self.id!r} to be done, it is {self.status}. "
-                "Await it, or leave the graph's `async with` block first."
+            remedy = (
+                "Its run was cancelled before it had an output."
+                if self.ended
+                else "Await it, or leave the graph's `async with` block first."
             )
+            raise ConfigurationError(f"Expected node {self.id!r} to be done, it is {self.status}. {remedy}")
         return self._output
 
     @property

@@ -55,9 +55,16 @@ class BackendURL(msgspec.Struct, frozen=True):
                 f"Schemes: {', '.join(names('backends'))}."
             )
         location, _, query = rest.removeprefix("//").partition("?")
-        if rest.startswith("//") and "@" in location.partition("/")[0]:
+        has_host = rest.startswith("//")
+        if has_host and "@" in location.partition("/")[0]:
             raise ConfigurationError("Expected a backend URL without credentials. Pass `api_key=` instead.")
-        return cls(scheme, location, dict(parse_qsl(query, keep_blank_values=True)), rest.startswith("//"))
+        try:
+            _ = has_host and urlsplit(f"//{location}").port
+        except ValueError as error:
+            raise ConfigurationError(
+                f"Expected a host and its port behind `//`, got {url!r}: {error}."
+            ) from None
+        return cls(scheme, location, dict(parse_qsl(query, keep_blank_values=True)), has_host)
 
 
 class BackendFactory(Protocol):
@@ -100,4 +107,8 @@ def open_strategy(strategy: str | Strategy) -> Strategy:
     """A strategy by name, with its default settings, or the given one. Raises ConfigurationError."""
     if isinstance(strategy, str):
         return cast(type[Strategy], load_plugin("strategies", strategy))()
+    if not isinstance(cast(object, strategy), Strategy):
+        raise ConfigurationError(
+            f"Expected a strategy's name, or a Strategy such as Auto(), got {strategy!r}."
+        )
     return strategy

@@ -57,10 +57,12 @@ __all__ = [
     "USAGE_CACHE_READ_INPUT_TOKENS",
     "USAGE_INPUT_TOKENS",
     "USAGE_OUTPUT_TOKENS",
+    "WORKFLOW_ATTRIBUTES",
     "WORKFLOW_NAME",
     "Capture",
     "capture",
     "input_messages",
+    "operation_attributes",
     "output_messages",
     "request_attributes",
     "response_attributes",
@@ -122,6 +124,24 @@ NODE_EXPECTED_CACHED_TOKENS: Final = "flowdecode.node.expected_cached_tokens"
 NODE_TITLE: Final = "flowdecode.node.title"
 RESENT: Final = "flowdecode.request.resent"
 REQUEST_ATTEMPT: Final = "flowdecode.request.attempt"
+
+
+WORKFLOW_ATTRIBUTES: Final = {OPERATION_NAME: INVOKE_WORKFLOW, WORKFLOW_NAME: "flowdecode"}
+
+
+def operation_attributes(
+    provider: str, model: str, address: str | None, port: int | None
+) -> dict[str, AnyValue]:
+    """What a sampler may decide by, and a metric is divided by."""
+    return _known(
+        {
+            OPERATION_NAME: CHAT,
+            PROVIDER_NAME: provider,
+            REQUEST_MODEL: model,
+            SERVER_ADDRESS: address,
+            SERVER_PORT: None if address is None else port,
+        }
+    )
 
 
 def request_attributes(sampling: SamplingParams) -> dict[str, AnyValue]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from asyncio import CancelledError
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +18,7 @@ import msgspec
 from opentelemetry import context as otel_context
 from opentelemetry import metrics, propagate, trace
 from opentelemetry._logs import Logger, LogRecord, get_logger
-from opentelemetry.metrics import Meter
+from opentelemetry.metrics import Histogram, Meter
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, SpanKind, StatusCode, Tracer
 
 from flowdecode import semconv
@@ -41,25 +41,22 @@ class Signals:
     """Where spans, metrics and events go."""
 
     def __init__(self, tracer: Tracer, meter: Meter, logger: Logger) -> None:
+        def histogram(name: str, unit: str, description: str, buckets: Sequence[float]) -> Histogram:
+            return meter.create_histogram(
+                name, unit, description, explicit_bucket_boundaries_advisory=buckets
+            )
+
         self.tracer = tracer
         self.logger = logger
-        self.duration = meter.create_histogram(
-            semconv.DURATION,
-            unit="s",
-            description="GenAI operation duration.",
-            explicit_bucket_boundaries_advisory=semconv.SECONDS_BUCKETS,
-        )
-        self.time_to_first_chunk = meter.create_histogram(
+        self.duration = histogram(semconv.DURATION, "s", "GenAI operation duration.", semconv.SECONDS_BUCKETS)
+        self.time_to_first_chunk = histogram(
             semconv.TIME_TO_FIRST_CHUNK,
-            unit="s",
-            description="Time from a request to the first chunk of its response.",
-            explicit_bucket_boundaries_advisory=semconv.SECONDS_BUCKETS,
+            "s",
+            "Time from a request to the first chunk of its response.",
+            semconv.SECONDS_BUCKETS,
         )
-        self.token_usage = meter.create_histogram(
-            semconv.TOKEN_USAGE,
-            unit="{token}",
-            description="Number of input and output tokens used.",
-            explicit_bucket_boundaries_advisory=semconv.TOKEN_BUCKETS,
+        self.token_usage = histogram(
+            semconv.TOKEN_USAGE, "{token}", "Number of input and output tokens used.", semconv.TOKEN_BUCKETS
         )
 
 
@@ -83,7 +80,7 @@ class Workflow:
         """Start the span and attach it to the current context, which is the run's own."""
         self._capture = semconv.capture(os.environ.get(semconv.CAPTURE_MESSAGE_CONTENT, ""))
         self._span = span = signals.tracer.start_span(
-            f"{semconv.INVOKE_WORKFLOW} flowdecode", attributes=_WORKFLOW_LABELS
+            f"{semconv.INVOKE_WORKFLOW} flowdecode", attributes=semconv.WORKFLOW_ATTRIBUTES
         )
         if span.get_span_context().is_valid:
             otel_context.attach(trace.set_span_in_context(span))
@@ -109,20 +106,21 @@ class Workflow:
 class Chat:
     """The span of one node's decode, whatever number of requests it takes; current inside the block."""
 
+    _plan: Span | None = None
+    _token: Token[Context] | None = None
+    _request: Request | None = None
+    _seconds_to_first_chunk: float | None = None
+    _reason: FinishReason | None = None
+    _usage = Usage()
+
     def __init__(self, run: Execution, node: Node[Any], engine: Engine, capture: semconv.Capture) -> None:
-        self.headers: Mapping[str, str] = _NO_HEADERS
+        self.headers: dict[str, str] = {}
         """Trace context for the engine."""
         self._run = run
         self._node = node
         self._engine = engine
         self._capture = capture
         self._target = _target(engine.provider, engine.model, engine.address, engine.port)
-        self._plan: Span | None = None
-        self._token: Token[Context] | None = None
-        self._request: Request | None = None
-        self._seconds_to_first_chunk: float | None = None
-        self._reason: FinishReason | None = None
-        self._usage = Usage()
 
     def __enter__(self) -> Chat:
         node, target, parent = self._node, self._target, None
@@ -134,9 +132,7 @@ class Chat:
         if span_context.is_valid:
             node.span_context = span_context
             self._token = otel_context.attach(trace.set_span_in_context(span))
-            headers: dict[str, str] = {}
-            propagate.inject(headers)
-            self.headers = headers
+            propagate.inject(self.headers)
             if span.is_recording():
                 self._introduce()
         return self
@@ -228,15 +224,7 @@ class _Target(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _target(provider: str, model: str, address: str | None, port: int | None) -> _Target:
-    labels: dict[str, AnyValue] = {
-        semconv.OPERATION_NAME: semconv.CHAT,
-        semconv.PROVIDER_NAME: provider,
-        semconv.REQUEST_MODEL: model,
-    }
-    if address is not None:
-        labels[semconv.SERVER_ADDRESS] = address
-        if port is not None:
-            labels[semconv.SERVER_PORT] = port
+    labels = semconv.operation_attributes(provider, model, address, port)
     return _Target(
         f"{semconv.CHAT} {model}",
         SpanKind.INTERNAL if address is None else SpanKind.CLIENT,
@@ -244,13 +232,6 @@ def _target(provider: str, model: str, address: str | None, port: int | None) ->
         {**labels, semconv.TOKEN_TYPE: "input"},
         {**labels, semconv.TOKEN_TYPE: "output"},
     )
-
-
-_NO_HEADERS: Mapping[str, str] = {}
-_WORKFLOW_LABELS = {
-    semconv.OPERATION_NAME: semconv.INVOKE_WORKFLOW,
-    semconv.WORKFLOW_NAME: "flowdecode",
-}
 
 
 def _origins(node: Node[Any]) -> Iterator[SpanContext]:

@@ -19,15 +19,24 @@ class Field(NamedTuple):
     name: str
 
 
-def parse_template(template: str, fields: Collection[str]) -> list[str | Field]:
+def parse_template(
+    template: str, fields: Collection[str], *, taken: Collection[str] = ()
+) -> list[str | Field]:
     """Literal texts and fields in turn. Raises ConfigurationError where the two don't match.
 
-    Values are put in afterwards and never scanned. Without fields, every brace is literal.
+    Values are put in afterwards and never scanned. Without fields, every brace is literal. What is
+    `taken` was passed, but not as a field.
     """
-    if not fields:
+    if not fields and not taken:
         return [template]
     parts = list(_parts(template))
     named = {part.name for part in parts if isinstance(part, Field)}
+    if clash := sorted(named & set(taken)):
+        raise ConfigurationError(
+            f"Expected another name for the field {{{clash[0]}}}: {clash[0]}= is a setting of the node."
+        )
+    if not fields:
+        return [template]
     if unbound := sorted(named - set(fields)):
         raise ConfigurationError(
             f"Expected a field for every {{name}} in the template, got none for {', '.join(unbound)}. "

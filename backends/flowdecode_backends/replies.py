@@ -134,10 +134,16 @@ class Answer(msgspec.Struct, frozen=True):
 
 def asked(context: Context) -> str:
     """The text of the last turn that is not the assistant's."""
-    for message in reversed(context.messages()):
-        if message["role"] != "assistant":
-            return message["content"]
-    return ""
+    texts: list[str] = []
+    role = None
+    for prefix in context.prefixes():
+        block = prefix.block
+        if role is not None and block.role != role:
+            break
+        if block.role != "assistant":
+            role = block.role
+            texts.append(block.text)
+    return "".join(reversed(texts))
 
 
 def admit(request: Request, engine: Engine) -> tuple[int, ...]:

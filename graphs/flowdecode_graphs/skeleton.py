@@ -29,7 +29,7 @@ MAX_SKELETON_TOKENS = 256
 POINT_TOKENS = 50
 """One or two sentences."""
 
-_POINT = re.compile(r"^\s*(?:\*\*)?\d+[.)]\s*(.+?)[\s.:*]*$", re.MULTILINE)
+_POINT = re.compile(r"^[\s*]*\d+[.)][\s*]*(.+?)[\s.:*]*$", re.MULTILINE)
 _CHOICE = re.compile(r"\b([ABC])\b")
 
 
@@ -86,6 +86,7 @@ async def _ask(graph: Graph, node_id: str, question: str, max_tokens: int) -> st
         id=graph.run.free_node_id(node_id),
         kind="plan",
         title=node_id.capitalize(),
+        offset=graph.run.span(),
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowdecode.backend import Capabilities, Request
+from flowdecode.backend import Backend, Capabilities, Request
 from flowdecode.context import Block, Context, Role
 from flowdecode.errors import (
     BackendError,
@@ -22,9 +22,10 @@ from flowdecode.errors import (
     RateLimited,
     RequestRejected,
 )
-from flowdecode.plugins import BackendURL
+from flowdecode.plugins import BackendURL, open_backend
 from flowdecode.sampling import SamplingParams
 from flowdecode_backends import words
+from flowdecode_backends.replies import asked
 from flowdecode_backends.scripted import Fault, FaultKind, Reply, Scripted, open_scripted
 
 texts = st.text(st.characters(codec=None), max_size=40)
@@ -45,7 +46,7 @@ def request(context: Context | str, *, id: str = "r", **sampling: Any) -> Reques
     return Request(id=id, run_id="run", context=context, sampling=SamplingParams(**sampling))
 
 
-async def read(backend: Scripted, request: Request, seen: list[str] | None = None) -> tuple[str, str | None]:
+async def read(backend: Backend, request: Request, seen: list[str] | None = None) -> tuple[str, str | None]:
     """The whole answer; `seen` gets its pieces also where it fails."""
     seen = [] if seen is None else seen
     async with backend.decode(request) as decoding:
@@ -77,18 +78,33 @@ def test_tokens_of_a_context_are_a_prefix_of_every_extension(first: list[Block],
     header = int(context.block.role != "assistant")
     tokens = words.render(context)
     assert words.render(extended)[: len(tokens) - header] == tokens[: len(tokens) - header]
-    assert words.count(extended) == len(words.render(extended))
+    assert words.count(extended) == len(words.render(extended)) - int(extended.block.role != "assistant")
 
 
 def test_a_decoded_answer_is_a_prefix_of_the_next_turn() -> None:
     context = user("Tea?")
     answer = Block("assistant", "A drink.", tokens=(70, 71))
     assert words.render(context.extend(answer)) == (*words.render(context), 70, 71)
-    assert words.render(context.extend(answer, Block("user", "And?")))[: words.count(context) + 2] == (
+    assert words.render(context.extend(answer, Block("user", "And?")))[: words.count(context) + 3] == (
         *words.render(context),
         70,
         71,
     )
+
+
+def test_an_extension_costs_its_new_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = user("one two", " three")
+    words.count(context)
+    seen: list[str] = []
+
+    def tokenize(text: str) -> tuple[int, ...]:
+        seen.append(text)
+        return (8,)
+
+    monkeypatch.setattr(words, "tokenize", tokenize)
+    words.count(context.extend(Block("user", " four"), Block("assistant", "five", tokens=(9,))))
+    words.render(context)
+    assert seen == [" four"]
 
 
 def test_neighbouring_blocks_of_one_role_are_one_turn() -> None:
@@ -116,7 +132,7 @@ async def test_streams_a_token_at_a_time_with_its_id() -> None:
     assert [delta.text for delta in deltas] == ["Tea", " is", " a", " drink", "."]
     assert [delta.tokens for delta in deltas] == [(token,) for token in words.tokenize("Tea is a drink.")]
     assert decoding.finish_reason == "stop"
-    assert decoding.usage.prompt_tokens == backend.count_tokens(user("Tea?")) == 4
+    assert decoding.usage.prompt_tokens == backend.count_tokens(user("Tea?")) + 1 == 4
     assert decoding.usage.completion_tokens == 5
     assert (backend.running, backend.aborted) == (0, [])
 
@@ -134,6 +150,20 @@ async def test_the_first_usable_reply_answers() -> None:
     asked = ["Tea", "Green Tea", "Coffee", "Tea"]
     assert [(await read(backend, request(text)))[0] for text in asked] == ["once", "tea", "rest", "tea"]
     assert [each.context.block.text for each in backend.requests] == asked
+
+
+@pytest.mark.parametrize(
+    ("blocks", "expected"),
+    [
+        ([("system", "s"), ("user", "a"), ("user", "b")], "ab"),
+        ([("user", "a"), ("assistant", "b"), ("user", "c")], "c"),
+        ([("user", "a"), ("user", "b"), ("assistant", "c"), ("assistant", "d")], "ab"),
+        ([("system", "s")], "s"),
+        ([("assistant", "c")], ""),
+    ],
+)
+def test_what_is_asked(blocks: list[tuple[Role, str]], expected: str) -> None:
+    assert asked(Context.of([Block(role, text) for role, text in blocks])) == expected
 
 
 @pytest.mark.anyio
@@ -214,9 +244,9 @@ async def test_cached_tokens() -> None:
         tokens = tuple([token async for delta in decoding for token in delta.tokens])
     child = context.extend(Block("assistant", "one two three", tokens), Block("user", "more"))
     async with backend.decode(request(child)) as decoding:
-        assert decoding.usage.cached_tokens == backend.count_tokens(context) + 3
+        assert decoding.usage.cached_tokens == backend.count_tokens(context) + 4
     async with backend.decode(request(context)) as decoding:
-        assert decoding.usage.cached_tokens == backend.count_tokens(context) - 1
+        assert decoding.usage.cached_tokens == backend.count_tokens(context)
 
 
 # Bad input
@@ -353,7 +383,7 @@ async def test_a_script_from_a_file(tmp_path: Path) -> None:
         '  // the rest\n{"text": "Tëa", "pace": 0}\n',
         encoding="utf-8",
     )
-    async with opened(file) as backend:
+    async with open_backend(f"scripted:{file}") as backend:
         with pytest.raises(BackendUnavailable, match="connection was lost after 1 tokens"):
             await read(backend, request("plan"))
         assert await read(backend, request("plan")) == ("Tëa", "stop")

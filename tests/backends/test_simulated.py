@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Coroutine, Iterable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from flowdecode.backend import Grammar, Request
+from flowdecode.backend import Backend, Grammar, Load, Request
 from flowdecode.context import Block, Context
 from flowdecode.errors import (
     BackendUnavailable,
@@ -20,11 +21,13 @@ from flowdecode.errors import (
     RateLimited,
     RequestRejected,
 )
-from flowdecode.plugins import BackendURL
+from flowdecode.plugins import BackendURL, open_backend
 from flowdecode.sampling import SamplingParams
 from flowdecode.usage import Usage
 from flowdecode_backends.scripted import Fault, Reply
 from flowdecode_backends.simulated import CostModel, GeneratedReplies, Simulated, open_simulated, simulate
+from flowdecode_backends.simulated.engine import Scheduling
+from flowdecode_backends.simulated.router import RouterName
 
 # Steps of one second, prefill at a hundredth of a second a token: times that can be read off.
 SECOND = CostModel(step=1, per_request=0, per_kv_token=0, per_prefill_token=0)
@@ -55,7 +58,7 @@ class Read(NamedTuple):
     """When each token came."""
 
 
-async def read(backend: Simulated, request: Request, *, leave_after: int | None = None) -> Read:
+async def read(backend: Backend, request: Request, *, leave_after: int | None = None) -> Read:
     times: list[float] = []
     pieces: list[str] = []
     async with backend.decode(request) as decoding:
@@ -185,7 +188,7 @@ def test_what_has_no_slot_waits() -> None:
 
 
 @pytest.mark.parametrize(("scheduling", "order"), [("priority", "caebd"), ("fcfs", "abcde")])
-def test_priority(scheduling: Any, order: str) -> None:
+def test_priority(scheduling: Scheduling, order: str) -> None:
     async def program() -> tuple[bool, str]:
         backend = Simulated(cost=SECOND, slots=1, scheduling=scheduling, replies=[Reply(text(2))])
         priorities = {"a": 5, "b": 1, "c": 9, "d": 1, "e": 5}
@@ -283,7 +286,9 @@ def test_a_full_cache_evicts_the_oldest() -> None:
             await read(backend, request(prompt(15, name)))
         return [(await read(backend, request(prompt(15, name)))).usage.cached_tokens for name in "cba"]
 
-    assert simulate(program()) == [14, 14, 0]
+    newest, newer, oldest = simulate(program())
+    assert (newest, newer) == (14, 14)
+    assert oldest < 14
 
 
 # Leaving, failing, closing
@@ -326,28 +331,25 @@ def test_leaving_the_queue() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_abandoned_engine_leaves_no_task() -> None:
+async def test_an_engine_needs_no_task() -> None:
     before = asyncio.all_tasks()
-    async with Simulated(cost=CostModel(step=3600)) as backend, asyncio.timeout(None) as timeout:
-        task = asyncio.create_task(read(backend, request(prompt(5))))
-        while not backend.running:
-            await asyncio.sleep(0)
-        assert not timeout.expired()
-        task.cancel()
-        await asyncio.wait([task])
-    assert asyncio.all_tasks() == before
+    async with Simulated(cost=CostModel(step=3600)) as backend:
+        async with backend.decode(request(prompt(5))):
+            assert backend.running == 1
+        assert asyncio.all_tasks() == before
     assert backend.running == 0
 
 
 @pytest.mark.anyio
 async def test_closing_the_backend_fails_what_still_runs() -> None:
-    async with Simulated(cost=CostModel(step=3600)) as backend:
-        task = asyncio.create_task(read(backend, request(prompt(5))))
-        while not backend.running:
-            await asyncio.sleep(0)
-    with pytest.raises(BackendUnavailable, match="closed"):
-        await task
+    backend = Simulated(cost=CostModel(step=3600))
+    async with backend.decode(request(prompt(5))) as decoding:
+        await backend.__aexit__(None, None, None)
+        with pytest.raises(BackendUnavailable, match="closed"):
+            await anext(aiter(decoding))
     assert (backend.running, backend.aborted) == (0, [])
+    load = await backend.load()
+    assert (load.running, load.waiting) == (0, 0)
 
 
 def test_faults() -> None:
@@ -395,37 +397,48 @@ def test_an_answer_is_continued() -> None:
 
 
 @pytest.mark.parametrize(
-    ("router", "engines"),
-    [("round_robin", [1, 1, 1, 1]), ("least_loaded", [2, 1, 1, 0]), ("cache_aware", [3, 1, 0, 0])],
+    ("router", "loads"),
+    [("round_robin", [1, 2, 1]), ("least_loaded", [2, 1, 1]), ("cache_aware", [3, 1, 0])],
 )
-def test_routers(router: str, engines: list[int]) -> None:
+def test_routers(router: RouterName, loads: list[int]) -> None:
     async def program() -> list[int]:
-        backend = Simulated(4, cost=SECOND, router=router, replies=[Reply(text(10))])
-        await read(backend, request(prompt(50, "warm"), max_tokens=1))
-        warm = prompt(50, "warm").extend(Block("user", " child"))
-        contexts = [prompt(50, "cold"), warm, warm, warm] if router == "cache_aware" else [warm] * 4
-        if router == "least_loaded":
-            contexts = [warm] * 3
-        before = [engine.steps for engine in backend.engines]
-        for context in contexts:
-            asyncio.create_task(read(backend, request(context)))  # noqa: RUF006
-        await asyncio.sleep(0.5)
-        assert sum(before) == 1
-        return [engine.load for engine in backend.engines]
+        backend = Simulated(3, cost=SECOND, router=router, replies=[Reply(text(10))])
+        warm = prompt(50, "warm")
+        await read(backend, request(warm))
+        child = warm.extend(Block("user", " child"))
+        requests = [request(child), request(child), request(child), request(prompt(50, "cold"))]
+        async with contextlib.AsyncExitStack() as stack:
+            for each in requests:
+                await stack.enter_async_context(backend.decode(each))
+            return [engine.load for engine in backend.engines]
 
-    assert simulate(program()) == engines
+    assert simulate(program()) == loads
+
+
+def test_a_cache_aware_router_spreads_an_overload() -> None:
+    async def program() -> list[int]:
+        backend = Simulated(2, cost=SECOND, router="cache_aware", replies=[Reply("x")])
+        await read(backend, request(prompt(50)))
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(50):
+                await stack.enter_async_context(backend.decode(request(prompt(50))))
+            return [engine.load for engine in backend.engines]
+
+    first, second = simulate(program())
+    assert first + second == 50
+    assert 30 <= first - second <= 34
 
 
 def load_study(engines: int, requests: int) -> list[Read]:
     async def program() -> list[Read]:
-        backend = Simulated(engines, slots=8)
+        backend = Simulated(engines, slots=8, replies=GeneratedReplies(median_tokens=8))
 
         async def one(number: int) -> Read:
             await asyncio.sleep(number % 89 / 100)
-            return await read(backend, request(prompt(20, f"q{number}"), f"{number}", max_tokens=16))
+            return await read(backend, request(prompt(20, f"q{number}"), str(number)))
 
         results = await read_all(map(one, range(requests)))
-        assert (await backend.load(), backend.running) == (type(await backend.load())(0, 0), 0)
+        assert (await backend.load(), backend.running) == (Load(running=0, waiting=0), 0)
         return results
 
     return simulate(program())
@@ -444,11 +457,9 @@ def test_a_simulation_repeats_exactly() -> None:
 # Generated replies
 
 
-def generate(question: str, *, grammar: bool = False, seed: int = 0, **sampling: Any) -> str:
+def generate(question: str, *, seed: int = 0, request_seed: int = 0, grammar: Grammar | None = None) -> str:
     context = Context.of([Block("user", question)])
-    asked = request(context, **sampling)
-    if grammar:
-        asked = msgspec.structs.replace(asked, grammar=Grammar(ebnf="", regex=""))
+    asked = msgspec.structs.replace(request(context, seed=request_seed), grammar=grammar)
     return GeneratedReplies(seed=seed)(asked)
 
 
@@ -458,20 +469,15 @@ def tokens(text: str) -> int:
 
 def test_the_same_request_gets_the_same_reply() -> None:
     assert generate("Tea?") == generate("Tea?")
-    others = {
-        generate("Tea?"),
-        generate("Coffee?"),
-        generate("Tea?", seed=1),
-        generate("Tea?", **{"seed": 2}),
-    }
-    assert len(others) == 3
+    others = [generate("Coffee?"), generate("Tea?", seed=1), generate("Tea?", request_seed=1)]
+    assert len({generate("Tea?"), *others}) == 4
 
 
 def test_lengths_follow_the_distribution() -> None:
     lengths = sorted(tokens(generate(f"Question {number}")) for number in range(400))
-    assert 160 < lengths[200] < 240
-    assert lengths[40] < 120
-    assert lengths[360] > 350
+    assert 340 < lengths[200] < 460
+    assert lengths[40] < 240
+    assert lengths[360] > 700
 
 
 def test_lengths_follow_the_length_that_is_named() -> None:
@@ -484,11 +490,13 @@ def test_lengths_follow_the_length_that_is_named() -> None:
 def test_a_grammar_gets_a_plan() -> None:
     line = re.compile(r"(\d+)\. [A-Z][a-z ]+ \((\d+)\)(?: <- (\d+(?:, \d+)*))?")
     shapes: set[int] = set()
+    totals: list[int] = []
     for number in range(100):
-        plan = generate(f"Question {number}", grammar=True)
+        plan = generate(f"Question {number}", grammar=Grammar(ebnf="", regex=""))
         assert plan.endswith("\n")
         lines = [line.fullmatch(text) for text in plan.splitlines()]
         shapes.add(len(lines))
+        totals.append(sum(int(match[2]) for match in lines if match))
         for place, match in enumerate(lines, 1):
             assert match is not None
             assert int(match[1]) == place
@@ -497,6 +505,7 @@ def test_a_grammar_gets_a_plan() -> None:
             assert all(parent < place for parent in parents)
             assert place > 2 or not parents
     assert shapes == {3, 4, 5, 6}
+    assert 300 < sorted(totals)[50] < 520
 
 
 # simulated:?...
@@ -528,6 +537,12 @@ def test_a_url_has_the_settings(tmp_path: Path) -> None:
     assert backend.engine.capabilities.priority
     result = simulate(read(backend, request(prompt(5))))
     assert (result.text, result.times) == ("Tea.", [1, 2])
+
+
+def test_the_plugin_is_found() -> None:
+    backend = open_backend("simulated:?engines=2&scheduling=priority")
+    assert backend.engine.capabilities.priority
+    assert simulate(read(backend, request(prompt(5), max_tokens=3))).finish_reason == "length"
 
 
 def test_a_url_s_seed_and_length_reach_the_replies() -> None:

@@ -28,8 +28,8 @@ from flowdecode_backends.replies import (
 )
 from flowdecode_backends.simulated.cost import CostModel
 from flowdecode_backends.simulated.engine import BatchingEngine, EngineSettings, Job, Scheduling
-from flowdecode_backends.simulated.generated import GeneratedReplies
-from flowdecode_backends.simulated.router import ROUTERS
+from flowdecode_backends.simulated.generated import DEFAULT_MEDIAN_TOKENS, GeneratedReplies
+from flowdecode_backends.simulated.router import ROUTERS, RouterName
 
 __all__ = ["Simulated", "SimulatedDecoding", "open_simulated"]
 
@@ -52,7 +52,7 @@ class Simulated:
         prefill_chunk: int = 8_192,
         stream_interval: int = 1,
         scheduling: Scheduling = "fcfs",
-        router: str = "round_robin",
+        router: RouterName = "round_robin",
         replies: Replies | None = None,
         seed: int = 0,
         model: str = "simulated",
@@ -158,9 +158,6 @@ class SimulatedDecoding(AbstractAsyncContextManager["SimulatedDecoding"]):
     async def __anext__(self) -> Delta:
         job = self._job
         while self._count == job.produced and not job.done:
-            if job.error is not None:
-                self._ended = True
-                raise job.error
             job.waiter = asyncio.get_running_loop().create_future()
             await job.waiter
         if self._count < job.produced:
@@ -168,6 +165,8 @@ class SimulatedDecoding(AbstractAsyncContextManager["SimulatedDecoding"]):
             return job.deltas[self._count - 1]
         fault = self._answer.fault
         self._ended = fault is None or fault.error != "hang"
+        if job.error is not None:
+            raise job.error
         if fault is not None:
             await strike(fault, self._count)
         self.finish_reason = self._answer.finish_reason
@@ -182,12 +181,12 @@ class _Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     kv_tokens: int | msgspec.UnsetType = msgspec.UNSET
     prefill_chunk: int | msgspec.UnsetType = msgspec.UNSET
     stream_interval: int | msgspec.UnsetType = msgspec.UNSET
-    scheduling: Scheduling | msgspec.UnsetType = msgspec.UNSET
+    scheduling: str | msgspec.UnsetType = msgspec.UNSET
     router: str | msgspec.UnsetType = msgspec.UNSET
     model: str | msgspec.UnsetType = msgspec.UNSET
     context_length: int | msgspec.UnsetType = msgspec.UNSET
     seed: int = 0
-    tokens: int = 200
+    tokens: int = DEFAULT_MEDIAN_TOKENS
     """The median length of an answer."""
     replies: str | None = None
     """A script as in `scripted:FILE`, in place of made-up answers."""
@@ -204,17 +203,13 @@ def open_simulated(url: BackendURL, *, api_key: str | None, headers: Mapping[str
     except msgspec.ValidationError as error:
         keys = ", ".join(_Query.__struct_fields__)
         raise ConfigurationError(f"{error} (the query of 'simulated:?'). It has: {keys}.") from None
-    settings = msgspec.to_builtins(query)
-    for key in "seed", "tokens", "replies", "profile":
-        del settings[key]
     _check(tokens=query.tokens)
-    return Simulated(
-        **settings,
-        cost=CostModel.read(query.profile) if query.profile else None,
-        replies=read_replies(query.replies)
-        if query.replies
-        else GeneratedReplies(seed=query.seed, median_tokens=query.tokens),
-    )
+    made_up = GeneratedReplies(seed=query.seed, median_tokens=query.tokens)
+    replies = read_replies(query.replies) if query.replies else made_up
+    cost = CostModel.read(query.profile) if query.profile else None
+    ours = {"seed", "tokens", "replies", "profile"}
+    settings = {key: value for key, value in msgspec.to_builtins(query).items() if key not in ours}
+    return Simulated(**settings, replies=replies, cost=cost)
 
 
 def _check(**numbers: int) -> None:

@@ -51,9 +51,9 @@ class Job:
         """Prompt tokens that are neither cached nor prefilled."""
         self.produced = 0
         self.done = False
-        """Whether everything is produced."""
-        self.left = False
+        """Whether nothing more will come."""
         self.error: BackendError | None = None
+        self.left = False
         self.node: Node | None = None
         """The prefix that it holds in the tree, once admitted: what was cached, later the whole prompt."""
         self.reserved = 0
@@ -69,10 +69,10 @@ class Job:
 class BatchingEngine:
     """Runs a batch step by step while there is work; every step is one timer of the event loop.
 
-    A step prefills what was admitted before it and decodes one token of every request. Prompts become
-    visible to others when they are prefilled, decoded tokens when their request ends or is left, as
-    measured on SGLang. A request is admitted when the cache has room for its whole answer, so that
-    none is ever put back.
+    A step prefills the prompts that join the batch, and decodes one token of every request, of the new
+    ones too. Others see a prompt in the cache when it is prefilled, what was decoded when its request
+    has ended or was left, as measured on SGLang. A request joins when there is room for its whole
+    answer, so that none is ever put back.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -116,13 +116,16 @@ class BatchingEngine:
             self.waiting -= 1
 
     def close(self) -> None:
-        """Stop; requests that are still there fail."""
+        """Stop and forget everything; requests that are still there fail."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         for job in (*self._batch, *(job for _, _, job in self._queue)):
             job.error = BackendUnavailable("The simulated engine was closed while the request ran.")
+            job.done = True
             job.wake()
+        self._batch, self._queue, self.waiting = [], [], 0
+        self.tree, self._reserved = RadixTree(), 0
 
     def _turn(self) -> None:
         """End a step and begin the next one."""
@@ -148,7 +151,7 @@ class BatchingEngine:
         self._timer = asyncio.get_running_loop().call_at(self._due, self._turn)
 
     def _prefill(self) -> int:
-        """Fill a chunk with prompts, those that are not complete first, then new ones; returns its tokens."""
+        """Fill a chunk with prompts: what is left of the last one, then new ones. Returns its tokens."""
         room = self.settings.prefill_chunk
         while room:
             job = self._batch[-1] if self._batch and self._batch[-1].pending else self._admit()

@@ -8,7 +8,9 @@ import re
 from flowdecode.backend import Request
 from flowdecode_backends.replies import asked
 
-__all__ = ["GeneratedReplies"]
+__all__ = ["DEFAULT_MEDIAN_TOKENS", "GeneratedReplies"]
+
+DEFAULT_MEDIAN_TOKENS = 400
 
 _COMMON = """
 a the this that one each most some every another
@@ -30,10 +32,13 @@ class GeneratedReplies:
 
     The same request gets the same reply, whatever came before it. Where it names a length, `(80)` as in
     a plan line or `about 60 words`, it gets about that; of several, the last one counts. A request with
-    a grammar is taken for the planner's, and gets a plan of 3 to 6 parts, the first two independent.
+    a grammar is taken for the planner's: it gets a plan of 3 to 6 parts, the first two independent, that
+    are together as long as an answer.
     """
 
-    def __init__(self, *, seed: int = 0, median_tokens: int = 200, sigma: float = 0.6) -> None:
+    def __init__(
+        self, *, seed: int = 0, median_tokens: int = DEFAULT_MEDIAN_TOKENS, sigma: float = 0.6
+    ) -> None:
         self.seed = seed
         self.median_tokens = median_tokens
         self.sigma = sigma
@@ -41,14 +46,15 @@ class GeneratedReplies:
     def __call__(self, request: Request) -> str:
         question = asked(request.context)
         chance = random.Random(f"{self.seed} {request.sampling.seed} {question}")
+        length = self.median_tokens * chance.lognormvariate(0, self.sigma)
         if request.grammar is not None:
-            return _plan(chance)
+            return _plan(chance, length)
         named = _LENGTH.findall(question)
-        if not named:
-            return _prose(chance, self.median_tokens * chance.lognormvariate(0, self.sigma))
-        tokens, words = named[-1]
-        expected = int(tokens) if tokens else int(words) * _TOKENS_PER_WORD
-        return _prose(chance, expected * chance.lognormvariate(0, _LENGTH_SPREAD))
+        if named:
+            tokens, words = named[-1]
+            expected = int(tokens) if tokens else int(words) * _TOKENS_PER_WORD
+            length = expected * chance.lognormvariate(0, _LENGTH_SPREAD)
+        return _prose(chance, length)
 
 
 def _prose(chance: random.Random, tokens: float) -> str:
@@ -60,11 +66,14 @@ def _prose(chance: random.Random, tokens: float) -> str:
     return "".join(pieces).lstrip()
 
 
-def _plan(chance: random.Random) -> str:
+def _plan(chance: random.Random, tokens: float) -> str:
+    """Plan lines whose parts have so many tokens together."""
+    shares = [chance.uniform(0.5, 1.5) for _ in range(chance.randint(3, 6))]
     lines: list[str] = []
-    for number in range(1, chance.randint(3, 6) + 1):
+    for number, share in enumerate(shares, 1):
         title = " ".join(chance.sample(_WORDS, k=2)).capitalize()
+        length = min(max(round(tokens * share / sum(shares), -1), 10), 9_990)
         parents = sorted(chance.sample(range(1, number), k=chance.randint(0, 2))) if number > 2 else []
         needs = f" <- {', '.join(map(str, parents))}" if parents else ""
-        lines.append(f"{number}. {title} ({chance.randrange(40, 241, 10)}){needs}\n")
+        lines.append(f"{number}. {title} ({length:g}){needs}\n")
     return "".join(lines)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import count
+from typing import Literal
 
 from flowdecode_backends.simulated.engine import BatchingEngine
 
-__all__ = ["ROUTERS", "Router", "cache_aware", "least_loaded", "round_robin"]
+__all__ = ["ROUTERS", "Router", "RouterName", "cache_aware", "least_loaded", "round_robin"]
 
 Engines = Sequence[BatchingEngine]
 Router = Callable[[tuple[int, ...]], BatchingEngine]
@@ -52,7 +53,8 @@ def _cached(found: tuple[int, BatchingEngine]) -> int:
     return found[0]
 
 
-ROUTERS: dict[str, Callable[[Engines], Router]] = {
+RouterName = Literal["round_robin", "least_loaded", "cache_aware"]
+ROUTERS: dict[RouterName, Callable[[Engines], Router]] = {
     "round_robin": round_robin,
     "least_loaded": least_loaded,
     "cache_aware": cache_aware,

@@ -24,9 +24,9 @@ _MAX_REMARKS = 32
 def plan_line(node: PlanNode) -> str:
     """A node as one line of the plan language, without its newline.
 
-    What a line can't hold is left out: the instruction, the offset, and what a title may not have.
+    What a line can't hold is left out: the instruction, the offset, brackets in the title.
     """
-    title = _clean(node.title) or f"Part {node.id}"
+    title = _printable(node.title) or f"Part {node.id}"
     difficulty = f", {node.difficulty}" if node.difficulty else ""
     parents = f" <- {', '.join(map(str, sorted(set(node.parents))))}" if node.parents else ""
     hidden = "" if node.shown else " hidden"
@@ -51,7 +51,7 @@ class PlanParser:
         """`thinking`: the text begins inside a thought, which the chat template has opened."""
         self.nodes: list[PlanNode] = []
         self.remarks: list[str] = []
-        """What was repaired or dropped, a bounded number of sentences."""
+        """What was repaired or dropped: a sentence each, the first 32."""
         self.direct = False
         """Whether the text says that the answer needs no plan."""
         self._max_nodes = max_nodes
@@ -90,7 +90,7 @@ class PlanParser:
         known = len(self.nodes)
         self._take(self._held)
         if self._thinking and not self._ended:
-            self._remark("Ignored a thought that did not end", self._line)
+            self._remark("Ignored a thought that did not end", "<think>")
         self._end_line(tokens)
         self._ended = True
         return self.nodes[known:]
@@ -104,13 +104,12 @@ class PlanParser:
         """Go past a newline or a tag."""
         if mark == "<think>":
             self._thinking = True
-        elif mark == "\n":
-            if not self._thinking:
-                self._end_line(tokens)
         elif self._thinking:
-            self._thinking = False
-        else:
-            self._line = ""  # the thought began before the text did
+            self._thinking = mark != "</think>"
+        elif mark == "\n":
+            self._end_line(tokens)
+        else:  # the end of a thought that began before the text did
+            self._line = ""
             if self.nodes:
                 self._remark("Read nodes from what proved to be a thought", mark)
 
@@ -130,10 +129,10 @@ class PlanParser:
             self._remark(f"Dropped a line of more than {_MAX_LINE} characters", text)
         elif line.number in self._ids:
             self._remark(f"Dropped another line with the number {line.number}", text)
-        elif not (title := _clean(line.title)):
+        elif not _tidy(line.title):
             self._remark("Dropped a line without a title", text)
         else:
-            self._add(line, title, text, tokens)
+            self._add(line, text, tokens)
 
     def _end_other_line(self, text: str) -> None:
         """A line that is no node: prose before the plan, a detail inside it, or the prose that ends it."""
@@ -142,7 +141,7 @@ class PlanParser:
         elif self.nodes and _PARENTS.search(text):
             self._remark("Ignored parents that are not on their node's line", text)
 
-    def _add(self, line: _Line, title: str, text: str, tokens: int) -> None:
+    def _add(self, line: _Line, text: str, tokens: int) -> None:
         node_id = len(self.nodes) + 1
         number = node_id if line.number is None else line.number
         if number != node_id:
@@ -158,7 +157,7 @@ class PlanParser:
         self.nodes.append(
             PlanNode(
                 id=node_id,
-                title=title,
+                title=_tidy(line.title),
                 parents=tuple(sorted({self._ids[name] for name in named if name in self._ids})),
                 expected_tokens=length,
                 shown=line.shown,
@@ -210,13 +209,19 @@ def _read(text: str) -> _Line | None:
     )
 
 
-def _clean(title: str) -> str:
-    """The nearest title that a line can hold: short, no Markdown, nothing that would be read as a note."""
-    title = _UNFIT.sub(" ", title.translate(_MARKUP)).strip()
+def _tidy(title: str) -> str:
+    """A title as one short line without Markdown; cut between words where it must be cut."""
+    title = _GAPS.sub(" ", title.translate(_MARKUP)).strip()
     if len(title) > MAX_TITLE:
         title = title[: MAX_TITLE + 1].rpartition(" ")[0] or title[:MAX_TITLE]
-    while note := _NOTE.search(title := title.lstrip(" #_-–—:;,|=>~").rstrip(" _-–—:;,.|=~≈[{")):
-        title = title[: note.start()]
+    return title.lstrip(" #_-–—:;,|=~>").rstrip(" _-–—:;,|=~.([{")
+
+
+def _printable(title: str) -> str:
+    """A tidy title, without what a reader would take for the end of it."""
+    title = _tidy(title.translate(_BRACKETS))
+    while note := _NOTE.search(title):
+        title = _tidy(title[: note.start()])
     return title
 
 
@@ -243,31 +248,36 @@ _DIRECT = re.compile(r"[\W\d_]*direct[\W_]*", re.IGNORECASE)
 _PROSE = re.compile(r"(?!\s|[-+*•–]\s|#|```).*[^\W_]")
 
 _MARKUP = str.maketrans("", "", "*`")
-_UNFIT = re.compile(r"[\s\x00-\x1f\x7f()<←\ud800-\udfff]+")
+_BRACKETS = str.maketrans("()<←", "    ")
+_GAPS = re.compile(r"[\s\x00-\x1f\x7f\ud800-\udfff]+")
 _BULLET = re.compile(r"\s*[-+*•–]\s")
 _NUMBER = re.compile(
     r"[#\s]* (?:(?:part|step)\s)? [(\[]? (?P<number>[0-9]{1,3}) (?:[.:)\]]+ | \s[-–]) (?![0-9])",
     re.IGNORECASE | re.VERBOSE,
 )
 
-# What follows a title. These read text whose white space is single spaces.
+# What follows a title, in text whose white space is single spaces.
 _LENGTH_TEXT = r"""
-    (?<![0-9,]) (?P<open>\(\s?)? (?:(?:[~≈<]|about|approx\.?|around|(?:length|tokens):)\s?)?
-    (?:[0-9,]+\s?[-–]\s?)? (?P<length>[0-9][0-9,]*) \s?
-    (?(open) (?:t|tok\w*|words?)? (?=\s?[,;)]) | tok(?:en)?s?\b (?=\s?(?:[^\w\s]|$)) )"""
+    (?<![0-9,]) (?P<open>\(\s?)?
+    (?: (?: [~≈<] | about | approx(?:\.|imately)? | around | est\.? | up\sto | (?:length|tokens): ) \s?)?
+    (?:[0-9,]+\s?[-–]\s?)? (?P<length>[0-9][0-9,]*) \s?  # of a range, the upper end
+    (?(open)  # the last of several in brackets: a title may say f(2)
+        (?: tok | (?:t|words?)? \s? [,;)] ) (?!.*(?<![-←])(?<![-←]\s)\([0-9]+\))
+    | tok(?:en)?s?\b (?=\s?(?:[^\w\s]|$)) )"""
 _PARENTS_TEXT = r"""
-    (?: <[-=]+ | ←
+    (?: <[-=–—−]+ | ←
+    | (?<=\)\s) (?: ->|→ | (?=\[[0-9]) )  # only after a length: titles have these
     | (?: \bdep(?:s|ends?\son|endenc(?:y|ies))\b
         | (?<=[(\[]) (?:after|needs|requires|uses)\b
-        | \b (?:after|needs|requires|uses|parents?) (?=\s?[:=]) )
-      (?= [\s:=(\[#]* (?:(?:node|part|step)s?\s)? (?:[0-9]|-|all\b|n/?a\b|none\b|nothing\b) ) )
-    [\s:=(\[]*
+        | \b (?:after|depends|needs|requires|uses|parents?) (?=\s?[:=]) )
+      (?= [\s:=\[#]* (?:(?:node|part|step)s?\s)? (?:[0-9]|-|all\b|n/?a\b|none\b|nothing\b) ) )
+    [\s:=(\[{]*
     (?P<references> (?:[\s,;&+#–-] | [0-9]+\b(?!\s?tok) | (?:all|and|nodes?|parts?|steps?|to)\b)* )"""
-_FLAG_TEXT = r"\(\s?(?:easy|medium|hard|hidden|shown)\b | (?:[(\[,;|]|\s[-–])\s?hidden\W*$"
+_FLAG_TEXT = r"\(\s?(?:easy|medium|hard|hidden|shown)\s?[,;)] | (?:[(\[,;|]|\s[-–])\s?hidden\W*$"
 _LENGTH, _PARENTS, _NOTE = (
     re.compile(text, re.IGNORECASE | re.VERBOSE)
     for text in (_LENGTH_TEXT, _PARENTS_TEXT, f"{_LENGTH_TEXT} | {_PARENTS_TEXT} | {_FLAG_TEXT}")
 )
-_DIFFICULTY = re.compile(r"[(\[,;|]\s?(easy|hard)\s?[,;)\]|]", re.IGNORECASE)
-_HIDDEN = re.compile(r"\bhidden\s?(?:[,;)\]|.]|$)", re.IGNORECASE)
+_DIFFICULTY = re.compile(r"[()\[,;|]\s?(easy|hard)\s?(?:[,;)\]|<←]|$)", re.IGNORECASE)
+_HIDDEN = re.compile(r"\bhidden\s?(?:[,;.|()\[\]<←]|$)", re.IGNORECASE)
 _REFERENCE = re.compile(r"(all)|([0-9]{1,2})\s?(?:[-–]|to)\s?([0-9]{1,2})(?![0-9])|([0-9]+)", re.IGNORECASE)

@@ -49,7 +49,7 @@ class Planning:
         self.nodes: list[PlanNode] = []
         self._prompts = settings.prompts or Prompts.for_engine(graph.run.backend.engine)
         self._backends = backends or {}
-        self._pipelined = settings.pipelined and settings.plan_view != "full" and not dry
+        self._pipelined = settings.pipelined and settings.plan_view != "full"
         self._dry = dry
         self._committed = committed
         self._is_committed = False
@@ -94,7 +94,7 @@ class Planning:
             raise PlanSyntaxError(f"Expected a plan or the word direct, got {text[:200]!r}.")
         self.graph.growing = False
         run.plan = self.plan(tokens)
-        if not self._pipelined and not self._dry and self.gains:
+        if not self._pipelined and self.gains:
             for node in self.nodes:
                 self._start(node, offset=tokens)
 
@@ -143,12 +143,14 @@ class Planning:
 
     def _start(self, node: PlanNode, *, offset: int) -> None:
         """Add a plan's node to the graph, and its place to the answer."""
-        answer, slot = self.graph.answer, None
+        if self._dry:
+            return
+        slot = None
         if node.shown:
             gap = self._prompts.gap if self._any_shown else ""
             self._any_shown = True
-            answer.literal(gap + fill_template(self._prompts.heading, id=node.id, title=node.title))
-            slot = answer.open()
+            heading = fill_template(self._prompts.heading, id=node.id, title=node.title)
+            slot = self.graph.answer.open(gap + heading)
         self._decodes[node.id] = self.graph.add(
             Decode(
                 context=lambda: self._context(node),
@@ -241,5 +243,5 @@ class Planning:
 
 
 def _without_thinking(kwargs: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Parts are written, not thought about, unless the user says else: a reasoning model's template is told."""
+    """Parts are written, not thought about: tell a reasoning model's template, unless the user did."""
     return {"enable_thinking": False, **(kwargs or {})}

@@ -1,0 +1,52 @@
+"""Many prompts over one connection: as many at once as the engine should get, each answer when it is there.
+
+Any engine does: FLOWDECODE_BACKEND=sglang://127.0.0.1:30000 python examples/many_prompts.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import flowdecode
+
+SCRIPT = Path(__file__).with_name("many_prompts.jsonl")
+BACKEND = os.environ.get("FLOWDECODE_BACKEND") or f"scripted:{SCRIPT}"
+CONCURRENCY = 3
+QUESTIONS = [
+    "Why is the sky blue?",
+    "What makes the tides?",
+    "Why is there a leap year?",
+    "Why does bread rise?",
+    "Why does salt melt ice?",
+    "Who is in the phone book?",
+    "Why does honey keep?",
+    "Why do onions make us cry?",
+]
+
+
+async def ask(flow: flowdecode.Flow, question: str) -> None:
+    """Print one answer, or why there is none: a prompt that fails does not end the others."""
+    try:
+        # Many prompts keep the engine's batch full as it is; a plan pays where somebody waits for one answer.
+        result = await flow.run(
+            question, system="Answer in one sentence.", strategy="sequential", max_tokens=200
+        )
+    except flowdecode.FlowdecodeError as error:
+        print(f"{question} FAILED: {error}", flush=True)
+    else:
+        print(f"{question} {result.text} ({result.duration:.2f} s)", flush=True)
+
+
+async def main() -> None:
+    # `concurrency` counts decodes over all runs, which get their turns one after another.
+    # An engine that says it is busy is asked again a little later.
+    async with flowdecode.connect(BACKEND, concurrency=CONCURRENCY) as flow:
+        async with asyncio.TaskGroup() as tasks:
+            for question in QUESTIONS:
+                tasks.create_task(ask(flow, question))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

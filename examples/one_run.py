@@ -1,0 +1,38 @@
+"""One prompt, decoded in parallel: the answer, and what is known about how it came about.
+
+Any engine does: FLOWDECODE_BACKEND=sglang://127.0.0.1:30000 python examples/one_run.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import flowdecode
+
+SCRIPT = Path(__file__).with_name("demo.jsonl")
+BACKEND = os.environ.get("FLOWDECODE_BACKEND") or f"scripted:{SCRIPT}"
+PROMPT = "Compare tea and coffee: origin, caffeine, taste, and which to drink in the evening."
+
+
+async def main() -> None:
+    try:
+        result = await flowdecode.run(PROMPT, backend=BACKEND, timeout=120)
+    except flowdecode.FlowdecodeError as error:
+        if error.partial is not None:  # what had been reached
+            print(error.partial.text)
+        sys.exit(f"No answer: {error}")
+    print(result.text)
+    print(f"\n{result.strategy}: {result.work} tokens, of which {result.span} one after another")
+    if result.fallback_reason is not None:
+        print(f"Answered in one go, because {result.fallback_reason}")
+    for node in result.nodes:
+        if node.status == "done":
+            needs = f", after {', '.join(node.parents)}" if node.parents else ""
+            print(f"{node.sent_at:6.2f} to {node.finished_at:.2f} s  {node.title or node.id}{needs}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

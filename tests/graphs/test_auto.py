@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import pytest
+
+import flowdecode
+from flowdecode.backend import Load, ModelProfile
+from flowdecode.errors import RequestRejected
+from flowdecode.events import AnswerDelta, FellBack
+from flowdecode_backends.scripted import Fault, Reply, Scripted
+from flowdecode_graphs.auto import Auto
+from flowdecode_graphs.plato import DIRECT, SERIAL
+from tests.graphs.scripts import ANSWER, DIAMOND, PLAIN, PLANNER, part, script
+
+pytestmark = pytest.mark.anyio
+
+SLOW_PLAIN = Reply(PLAIN, delay=60)
+
+
+class Busy(Scripted):
+    """An engine with a full batch."""
+
+    async def load(self) -> Load:
+        return Load(running=30, waiting=2)
+
+
+async def test_a_plan_that_gains_wins_and_the_plain_answer_is_aborted() -> None:
+    engine = Scripted(script(plain=SLOW_PLAIN))
+    result = await flowdecode.run("Tea or coffee?", backend=engine)
+    assert (result.text, result.strategy, result.fallback_reason) == (ANSWER, "plato", None)
+    assert len(engine.aborted) == 1
+    assert engine.running == 0
+    by_id = {record.id: record for record in result.nodes}
+    assert by_id["answer"].status == "cancelled"
+
+
+async def test_the_planner_commits_at_the_first_line_that_overlaps() -> None:
+    """What the plain stream had decoded by then is wasted, and nothing else."""
+    engine = Scripted(script(plain=Reply("tea " * 500, pace=0.0)))
+    result = await flowdecode.run("Tea or coffee?", backend=engine)
+    answer = next(record for record in result.nodes if record.id == "answer")
+    assert result.text == ANSWER
+    assert result.plan is not None
+    assert 0 < answer.usage.completion_tokens <= result.plan.nodes[1].offset + 2
+    assert result.usage.wasted_tokens == answer.usage.wasted_tokens == answer.usage.completion_tokens
+    assert result.work == result.usage.completion_tokens - result.usage.wasted_tokens
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        ("direct\n", DIRECT),
+        ("1. Tea (8)\n2. Coffee (8) <- 1\n", SERIAL),
+        ("It depends.", "Expected a plan or the word direct, got 'It depends.'."),
+    ],
+    ids=["direct", "chain", "malformed"],
+)
+async def test_else_the_plain_answer_is_the_answer_byte_for_byte(plan: str, reason: str) -> None:
+    plain = "Tea is mild. " * 20
+    alone, hedged = Scripted([Reply(plain, pace=0.0)]), Scripted(script(plan, plain=Reply(plain, pace=0.0)))
+    expected = await flowdecode.run("Tea?", backend=alone, strategy="sequential", seed=7)
+    result = await flowdecode.run("Tea?", backend=hedged, seed=7)
+    assert result.text == expected.text
+    assert (result.strategy, result.fallback_reason, result.status) == ("sequential", reason, "done")
+    sent = next(request for request in hedged.requests if request.context.messages()[-1]["content"] == "Tea?")
+    assert sent.sampling == alone.requests[0].sampling
+    assert sent.context.messages() == alone.requests[0].context.messages()
+    assert hedged.running == 0
+    assert result.work == result.span == expected.work
+    assert result.usage.wasted_tokens > 0
+
+
+async def test_nothing_of_either_is_emitted_before_the_choice() -> None:
+    engine = Scripted(script("1. Tea (8)\n2. Coffee (8) <- 1\n", plain=Reply(PLAIN * 9, pace=0.0)))
+    async with flowdecode.connect(engine) as flow, flow.stream("Tea?") as run:
+        events = [event async for event in run]
+    fell_back = next(index for index, event in enumerate(events) if isinstance(event, FellBack))
+    answer = [index for index, event in enumerate(events) if isinstance(event, AnswerDelta)]
+    assert fell_back < answer[0]
+
+
+async def test_a_plain_answer_that_is_complete_first_is_taken() -> None:
+    engine = Scripted(script(plain=Reply("Tea.")))
+    result = await flowdecode.run("Tea or coffee?", backend=engine)
+    assert (result.text, result.strategy) == ("Tea.", "sequential")
+    assert engine.running == 0
+
+
+async def test_a_planner_that_fails_costs_nothing() -> None:
+    plan = Reply(DIAMOND, match=PLANNER, pace=0.0, fault=Fault(2, "rejected"))
+    engine = Scripted(script(plan, plain=Reply(PLAIN * 9, pace=0.0)))  # type: ignore[arg-type]
+    result = await flowdecode.run("Tea?", backend=engine)
+    assert (result.text, result.strategy, result.status) == (PLAIN * 9, "sequential", "done")
+    assert "plan" in (result.fallback_reason or "")
+
+
+async def test_a_plain_answer_that_fails_leaves_the_plan() -> None:
+    engine = Scripted(script(plain=Reply(PLAIN, pace=0.0, fault=Fault(2, "rejected"))))
+    result = await flowdecode.run("Tea?", backend=engine)
+    assert (result.text, result.strategy, result.status) == (ANSWER, "plato", "done")
+
+
+async def test_where_both_fail_the_run_fails() -> None:
+    replies = [Reply("x", pace=0.0, fault=Fault(1, "rejected"))]
+    with pytest.raises(RequestRejected) as caught:
+        await flowdecode.run("Tea?", backend=Scripted(replies))
+    assert caught.value.partial is not None
+    assert caught.value.partial.status == "failed"
+
+
+async def test_a_part_that_fails_after_the_choice_falls_back() -> None:
+    parts = {1: Reply("Tea", match=part(1), pace=0.0, fault=Fault(0, "rejected"))}
+    engine = Scripted(script(parts=parts, plain=Reply(PLAIN * 20, pace=0.0)))
+    result = await flowdecode.run("Tea or coffee?", backend=engine)
+    assert result.text == PLAIN * 20
+    assert engine.running == 0
+
+
+@pytest.mark.parametrize("plan", [DIAMOND, "direct\n"], ids=["plan", "direct"])
+async def test_without_the_hedge_no_plain_stream_runs_beside_the_planner(plan: str) -> None:
+    for engine, strategy in ((Scripted(script(plan)), Auto(hedge=False)), (Busy(script(plan)), Auto())):
+        result = await flowdecode.run("Tea or coffee?", backend=engine, strategy=strategy)
+        assert result.text == (ANSWER if plan == DIAMOND else PLAIN)
+        assert engine.requests[0].context.messages()[-1]["content"].endswith("the word direct.")
+        assert result.usage.wasted_tokens == 0
+
+
+async def test_a_model_that_was_trained_for_a_strategy_uses_it() -> None:
+    engine = Scripted([Reply("Plain.")], profile=ModelProfile(strategies=("sequential",)))
+    result = await flowdecode.run("Tea?", backend=engine)
+    assert (result.text, result.strategy, len(engine.requests)) == ("Plain.", "sequential", 1)
+
+
+async def test_auto_is_the_default() -> None:
+    result = await flowdecode.run("Tea or coffee?", backend=Scripted(script(plain=SLOW_PLAIN)))
+    assert (result.strategy, result.nodes[0].id) == ("plato", "answer")
