@@ -29,6 +29,7 @@ help:
 venv: .venv/dev.stamp
 
 demo: .venv/core.stamp
+	@echo 'A scripted run: the plan and the texts are given, the runtime is real.'
 	@$(BIN)/$(DEMO)
 
 test: .venv/dev.stamp

@@ -9,7 +9,7 @@ Any engine does: FLOWDECODE_BACKEND=sglang://127.0.0.1:30000 python examples/fas
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -24,7 +24,7 @@ BACKEND = os.environ.get("FLOWDECODE_BACKEND") or f"scripted:{SCRIPT}"
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     """One connection for the whole service, and so one fair queue for all its clients."""
     async with flowdecode.connect(BACKEND, concurrency=64) as flow:
         app.state.flow = flow

@@ -3,13 +3,14 @@
 Any engine does: FLOWDECODE_BACKEND=sglang://127.0.0.1:30000 python examples/langgraph_node.py
 """
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
@@ -20,12 +21,13 @@ SCRIPT = Path(__file__).with_name("demo.jsonl")
 BACKEND = os.environ.get("FLOWDECODE_BACKEND") or f"scripted:{SCRIPT}"
 
 
-class State(TypedDict, total=False):
+@dataclass
+class State:
     """What the nodes hand on."""
 
     topic: str
-    report: str
-    words: int
+    report: str = ""
+    words: int = 0
 
 
 @dataclass
@@ -35,15 +37,17 @@ class Context:
     flow: flowdecode.Flow
 
 
-async def write(state: State, runtime: Runtime[Context]) -> State:
-    async with runtime.context.flow.stream(state["topic"], timeout=120) as run:
+async def write(state: State, runtime: Runtime[Context]) -> dict[str, str]:
+    async with runtime.context.flow.stream(state.topic, timeout=120) as run:
         async for text in run.text:
             runtime.stream_writer(text)
         return {"report": (await run.result()).text}
 
 
-async def count(state: State) -> State:
-    return {"words": len(state["report"].split())}
+async def count(state: State, runtime: Runtime[Context]) -> dict[str, int]:
+    words = len(state.report.split())
+    runtime.stream_writer(f"\n\n{words} words\n")
+    return {"words": words}
 
 
 builder = StateGraph(State, context_schema=Context)
@@ -56,14 +60,10 @@ graph = builder.compile()
 
 
 async def main() -> None:
-    topic = "Compare tea and coffee: origin, caffeine, taste, and which to drink in the evening."
+    start = State("Compare tea and coffee: origin, caffeine, taste, and which to drink in the evening.")
     async with flowdecode.connect(BACKEND) as flow:
-        stream = graph.astream({"topic": topic}, context=Context(flow), stream_mode=["custom", "values"])
-        async for mode, chunk in stream:
-            if mode == "custom":
-                print(chunk, end="", flush=True)
-            elif "words" in chunk:
-                print(f"\n\n{chunk['words']} words")
+        async for text in graph.astream(start, context=Context(flow), stream_mode="custom"):
+            print(text, end="", flush=True)
 
 
 if __name__ == "__main__":

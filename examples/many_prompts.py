@@ -42,10 +42,9 @@ async def ask(flow: flowdecode.Flow, question: str) -> None:
 async def main() -> None:
     # `concurrency` counts decodes over all runs, which get their turns one after another.
     # An engine that says it is busy is asked again a little later.
-    async with flowdecode.connect(BACKEND, concurrency=CONCURRENCY) as flow:
-        async with asyncio.TaskGroup() as tasks:
-            for question in QUESTIONS:
-                tasks.create_task(ask(flow, question))
+    async with flowdecode.connect(BACKEND, concurrency=CONCURRENCY) as flow, asyncio.TaskGroup() as tasks:
+        for question in QUESTIONS:
+            tasks.create_task(ask(flow, question))
 
 
 if __name__ == "__main__":

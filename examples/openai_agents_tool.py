@@ -29,11 +29,7 @@ def failed(context: RunContextWrapper[flowdecode.Flow], error: Exception) -> str
 
 @function_tool(failure_error_function=failed)
 async def write_report(context: RunContextWrapper[flowdecode.Flow], task: str) -> str:
-    """Write a report with several sections.
-
-    Args:
-        task: What the report is about, and what it should cover.
-    """
+    """Write a report in sections; `task` says what it is about and what it should cover."""
     return (await context.context.run(task, timeout=120)).text
 
 

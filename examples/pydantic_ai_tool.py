@@ -23,11 +23,7 @@ agent = Agent(deps_type=flowdecode.Flow)
 
 @agent.tool
 async def write_report(context: RunContext[flowdecode.Flow], task: str) -> str:
-    """Write a report with several sections.
-
-    Args:
-        task: What the report is about, and what it should cover.
-    """
+    """Write a report in sections; `task` says what it is about and what it should cover."""
     try:
         result = await context.deps.run(task, timeout=120)
     except flowdecode.FlowdecodeError as error:

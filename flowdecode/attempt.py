@@ -91,7 +91,7 @@ async def decode(run: Execution, node: Node[str], job: Decode) -> str:
                 with anyio.fail_after(job.timeout):
                     await attempts.complete()
         finally:
-            span.finished(attempts.reason, node.usage)
+            span.reason = attempts.reason
     node.context = run.cache.extend(attempts.context, attempts.said())
     run.cache.sent(node.context)
     return "".join(attempts.output)
@@ -172,7 +172,6 @@ class _Attempts:
                     now = run.now()
                     if node.first_token_at is None:
                         node.first_token_at = now
-                        self.span.first_chunk(now - (node.sent_at or 0.0))
                         run.cache.sent(self.context)
                     self.tokens += delta.tokens
                     if text := delta.text:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from asyncio import CancelledError
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,7 +22,6 @@ from opentelemetry.metrics import Histogram, Meter
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, SpanKind, StatusCode, Tracer
 
 from flowdecode import semconv
-from flowdecode.usage import Usage
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -74,15 +73,18 @@ class Workflow:
     def __init__(self, run: Execution) -> None:
         self._run = run
         self._span: Span = INVALID_SPAN
-        self._capture = semconv.Capture()
+        self.capture = semconv.Capture()
+        self.traced = False
+        """Whether there is a trace to belong to; a run without one starts no other span either."""
 
     def start(self) -> None:
         """Start the span and attach it to the current context, which is the run's own."""
-        self._capture = semconv.capture(os.environ.get(semconv.CAPTURE_MESSAGE_CONTENT, ""))
+        self.capture = semconv.capture(os.environ.get(semconv.CAPTURE_MESSAGE_CONTENT, ""))
         self._span = span = signals.tracer.start_span(
             f"{semconv.INVOKE_WORKFLOW} flowdecode", attributes=semconv.WORKFLOW_ATTRIBUTES
         )
-        if span.get_span_context().is_valid:
+        self.traced = span.get_span_context().is_valid
+        if self.traced:
             otel_context.attach(trace.set_span_in_context(span))
         if span.is_recording():
             span.set_attribute(semconv.RUN_ID, self._run.id)
@@ -100,42 +102,46 @@ class Workflow:
 
     def chat(self, node: Node[Any], backend: Backend) -> Chat:
         """The span of one node's decode, for `with`."""
-        return Chat(self._run, node, backend.engine, self._capture)
+        return Chat(self, self._run, node, backend.engine)
 
 
 class Chat:
     """The span of one node's decode, whatever number of requests it takes; current inside the block."""
 
+    headers: Mapping[str, str] = {}
+    """Trace context for the engine."""
+    reason: FinishReason | None = None
+    """Why the decode has ended, unless it failed."""
+
+    _span: Span = INVALID_SPAN
     _plan: Span | None = None
     _token: Token[Context] | None = None
     _request: Request | None = None
-    _seconds_to_first_chunk: float | None = None
-    _reason: FinishReason | None = None
-    _usage = Usage()
 
-    def __init__(self, run: Execution, node: Node[Any], engine: Engine, capture: semconv.Capture) -> None:
-        self.headers: dict[str, str] = {}
-        """Trace context for the engine."""
+    def __init__(self, workflow: Workflow, run: Execution, node: Node[Any], engine: Engine) -> None:
+        self._workflow = workflow
         self._run = run
         self._node = node
         self._engine = engine
-        self._capture = capture
         self._target = _target(engine.provider, engine.model, engine.address, engine.port)
 
     def __enter__(self) -> Chat:
+        if self._workflow.traced:
+            self._start()
+        return self
+
+    def _start(self) -> None:
         node, target, parent = self._node, self._target, None
         if node.kind == "plan":
             self._plan = signals.tracer.start_span(semconv.PLAN_SPAN)
             parent = trace.set_span_in_context(self._plan)
         self._span = span = signals.tracer.start_span(target.name, parent, target.kind, target.labels)
-        span_context = span.get_span_context()
-        if span_context.is_valid:
-            node.span_context = span_context
-            self._token = otel_context.attach(trace.set_span_in_context(span))
-            propagate.inject(self.headers)
-            if span.is_recording():
-                self._introduce()
-        return self
+        node.span_context = span.get_span_context()
+        self._token = otel_context.attach(trace.set_span_in_context(span))
+        self.headers = {}
+        propagate.inject(self.headers)
+        if span.is_recording():
+            self._introduce()
 
     def _introduce(self) -> None:
         """Tell the span which node it is, and link it to where the node's context comes from."""
@@ -143,7 +149,7 @@ class Chat:
         span.set_attribute(semconv.NODE_ID, node.id)
         span.set_attribute(semconv.NODE_PARENTS, [parent.id for parent in node.parents])
         span.set_attribute(semconv.NODE_EXPECTED_CACHED_TOKENS, node.expected_cached_tokens)
-        if self._capture.on_span:  # a planned node's title is the model's text
+        if self._workflow.capture.on_span:  # a planned node's title is the model's text
             span.set_attribute(semconv.NODE_TITLE, node.title)
         for origin in _origins(node):
             span.add_link(origin)
@@ -155,16 +161,6 @@ class Chat:
         elif self._span.is_recording():
             self._span.add_event(semconv.RESENT, {semconv.REQUEST_ATTEMPT: self._node.attempts})
 
-    def first_chunk(self, seconds: float) -> None:
-        """The first delta came, `seconds` after the node was sent."""
-        self._seconds_to_first_chunk = seconds
-        signals.time_to_first_chunk.record(seconds, self._target.labels)
-
-    def finished(self, reason: FinishReason | None, usage: Usage) -> None:
-        """The node's decode has ended, for whatever reason."""
-        self._reason = reason
-        self._usage = usage
-
     def __exit__(
         self,
         exc_type: type[BaseException] | None,
@@ -173,7 +169,7 @@ class Chat:
     ) -> None:
         if self._request is not None:
             self._measure(exc)
-            if self._span.is_recording() or self._capture.as_event:
+            if self._span.is_recording() or self._workflow.capture.as_event:
                 self._describe(self._request, exc)
         _end(self._span, exc)
         if self._plan is not None:
@@ -182,32 +178,40 @@ class Chat:
             otel_context.detach(self._token)
 
     def _measure(self, error: BaseException | None) -> None:
-        labels, usage = self._target.labels, self._usage
-        if error is not None:
-            labels = {**labels, semconv.ERROR_TYPE: _error_type(error)}
-        signals.duration.record(self._run.now() - (self._node.sent_at or 0.0), labels)
+        labels, usage = self._target.labels, self._node.usage
+        seconds = self._seconds_to_first_chunk()
+        if seconds is not None:
+            signals.time_to_first_chunk.record(seconds, labels)
         if usage.prompt_tokens:
             signals.token_usage.record(usage.prompt_tokens, self._target.input_labels)
         if usage.completion_tokens:
             signals.token_usage.record(usage.completion_tokens, self._target.output_labels)
+        if error is not None:
+            labels = {**labels, semconv.ERROR_TYPE: _error_type(error)}
+        signals.duration.record(self._run.now() - (self._node.sent_at or 0.0), labels)
+
+    def _seconds_to_first_chunk(self) -> float | None:
+        node = self._node
+        return None if node.first_token_at is None else node.first_token_at - (node.sent_at or 0.0)
 
     def _describe(self, request: Request, error: BaseException | None) -> None:
         """Tell the span, or an event, of the request and its response; their texts only where asked for."""
+        node, capture = self._node, self._workflow.capture
         known = semconv.request_attributes(request.sampling)
         known |= semconv.response_attributes(
-            self._engine, self._reason, self._usage, self._seconds_to_first_chunk
+            self._engine, self.reason, node.usage, self._seconds_to_first_chunk()
         )
         texts: dict[str, AnyValue] = {}
-        if any(self._capture):
+        if any(capture):
             texts[semconv.INPUT_MESSAGES] = semconv.input_messages(request.context)
-            texts[semconv.OUTPUT_MESSAGES] = semconv.output_messages(self._node.pieces, self._reason)
-        if self._capture.as_event:
+            texts[semconv.OUTPUT_MESSAGES] = semconv.output_messages(node.pieces, self.reason)
+        if capture.as_event:
             event = {**self._target.labels, **known, **texts}
             if error is not None:
                 event[semconv.ERROR_TYPE] = _error_type(error)
             signals.logger.emit(LogRecord(event_name=semconv.INFERENCE_DETAILS, attributes=event))
         if self._span.is_recording():
-            if self._capture.on_span:
+            if capture.on_span:
                 known |= {name: msgspec.json.encode(text).decode() for name, text in texts.items()}
             self._span.set_attributes(known)
 

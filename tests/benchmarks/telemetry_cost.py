@@ -38,7 +38,7 @@ def ignore(*_: object) -> None:
     """Do nothing, in place of a method of the telemetry."""
 
 
-NO_CHAT = nullcontext(SimpleNamespace(headers={}, sending=ignore, first_chunk=ignore, finished=ignore))
+NO_CHAT = nullcontext(SimpleNamespace(headers={}, sending=ignore))
 
 
 def no_chat(*_: object) -> AbstractContextManager[object]:
