@@ -24,7 +24,7 @@ BACKEND = os.environ.get("FLOWDECODE_BACKEND") or f"scripted:{SCRIPT}"
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     """One connection for the whole service, and so one fair queue for all its clients."""
     async with flowdecode.connect(BACKEND, concurrency=64) as flow:
         app.state.flow = flow
@@ -34,7 +34,7 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
 app = FastAPI(lifespan=lifespan)
 
 
-async def pieces(streaming: AbstractAsyncContextManager[flowdecode.Run]) -> AsyncGenerator[str, None]:
+async def pieces(streaming: AbstractAsyncContextManager[flowdecode.Run]) -> AsyncGenerator[str]:
     """The answer as it comes. Leaving the block, wherever and from whatever task, ends the run."""
     async with streaming as run:
         async for text in run.text:

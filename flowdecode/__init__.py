@@ -9,13 +9,14 @@ from flowdecode.errors import (
     PlanError,
     RunTimeout,
 )
-from flowdecode.flow import Flow, Run, connect, run, stream
+from flowdecode.flow import Flow, connect, run, stream
 from flowdecode.graph import Graph
 from flowdecode.node import Node
 from flowdecode.plan import Plan, PlanNode
 from flowdecode.result import NodeRecord, Result
 from flowdecode.sampling import Sampling
 from flowdecode.strategy import Strategy
+from flowdecode.streaming import Run
 from flowdecode.usage import Usage
 
 __all__ = [

@@ -47,7 +47,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
     def delay(self, failures: int, error: BackendError) -> float:
         """Seconds to wait after so many failures; no less than the engine asked for."""
-        backoff = min(self.longest, self.first * 2.0 ** (failures - 1)) * random.uniform(0.5, 1.0)
+        backoff = min(self.longest, self.first * 2.0 ** min(failures - 1, 64)) * random.uniform(0.5, 1.0)
         return max(backoff, error.retry_after or 0.0)
 
 
@@ -130,9 +130,7 @@ class _Attempts:
         """Send requests until the node is complete, its tokens are spent, or an error is final."""
         node, allowance, failures = self.node, self.node.graph.allowance, 0
         while self.reason is None:
-            granted = (
-                allowance.grant(node.id, growing=node.graph.growing) if self.job.shares_allowance else None
-            )
+            granted = await self.granted()
             limit = self.limit(granted)
             if limit is not None and limit <= 0:
                 self.reason = "length"
@@ -152,6 +150,16 @@ class _Attempts:
                 allowance.give_back(granted, node.usage.completion_tokens - before.completion_tokens)
         self.answer(self.thought.end())
         node.truncated = self.reason == "length"
+
+    async def granted(self) -> int | None:
+        """The node's next share of the answer's tokens; where none are left, what others give back."""
+        graph, share = self.node.graph, None
+        while self.job.shares_allowance:
+            share = graph.allowance.grant(self.node.id, growing=graph.growing)
+            if share != 0 or not graph.allowance.recovers:
+                break
+            await graph.allowance.given_back()
+        return share
 
     def limit(self, granted: int | None) -> int | None:
         """How many tokens the next request may decode; None: as many as the model can."""

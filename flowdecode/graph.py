@@ -18,7 +18,7 @@ from flowdecode.node import Node
 from flowdecode.plugins import open_strategy
 from flowdecode.prompt import Prompt
 from flowdecode.result import NodeKind, Result
-from flowdecode.sampling import SamplingParams
+from flowdecode.sampling import Sampling, SamplingParams
 from flowdecode.template import Field, parse_template
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ class Graph:
         self.offset = offset
         """Tokens on the longest chain that had to be decoded before this graph could begin."""
         self.answer = Answer(run.emit, held=held)
-        self.allowance = Allowance(run.sampling.max_tokens)
+        tokens = run.sampling.max_tokens
+        if tokens is not None and said:
+            tokens = max(0, tokens - run.backend.count_tokens(Context.of([Block("assistant", said)])))
+        self.allowance = Allowance(tokens)
         self.nodes: list[Node[Any]] = []
         self.unfinished = 0
         self.growing = True
@@ -157,14 +160,15 @@ class Graph:
         title: str = "",
         expected_tokens: int | None = None,
         timeout: float | None = None,
-        sampling: SamplingParams | None = None,
+        sampling: Sampling | None = None,
         **fields: object,
     ) -> Node[str]:
         """Decode the answer to a template; `{name}` stands for the field of that name.
 
         A field is a node, whose output is waited for, or a value. `after` is a node whose whole
-        conversation goes on: the engine finds all of it in its prefix cache. Raises
-        ConfigurationError where template and fields don't match.
+        conversation goes on: the engine finds all of it in its prefix cache. `timeout` is in
+        seconds, for all attempts together. Raises ConfigurationError where template and fields
+        don't match.
         """
         settings = {"after": after, "system": system, "id": id, "title": title, "timeout": timeout}
         parts = parse_template(template, fields, taken=[name for name, value in settings.items() if value])
@@ -172,6 +176,7 @@ class Graph:
             raise ConfigurationError("Expected a template with a text, got an empty one.")
         if after is not None and not isinstance(after.action, Decode):
             raise ConfigurationError(f"Expected `after` to be a decode, got {after!r}, a {after.kind}.")
+        params = self.run.sampling if sampling is None else SamplingParams.read(sampling)
         if after is not None and system:
             raise ConfigurationError("Expected `system` or `after`: a conversation goes on as it began.")
 
@@ -189,7 +194,7 @@ class Graph:
 
         parents = _nodes(fields.values())
         return self.add(
-            Decode(context=context, sampling=sampling or self.run.sampling, timeout=timeout),
+            Decode(context=context, sampling=params, timeout=timeout),
             parents=parents if after is None else [after, *parents],
             id=id,
             title=title,

@@ -71,7 +71,7 @@ class Workflow:
     """The span of a whole run."""
 
     def __init__(self, run: Execution) -> None:
-        self._run = run
+        self.run = run
         self._span: Span = INVALID_SPAN
         self.capture = semconv.Capture()
         self.traced = False
@@ -87,11 +87,11 @@ class Workflow:
         if self.traced:
             otel_context.attach(trace.set_span_in_context(span))
         if span.is_recording():
-            span.set_attribute(semconv.RUN_ID, self._run.id)
+            span.set_attribute(semconv.RUN_ID, self.run.id)
 
     def end(self, error: BaseException | None) -> None:
         """End the span; what the run has come to is in its `outcome`."""
-        span, run = self._span, self._run
+        span, run = self._span, self.run
         if span.is_recording() and run.outcome is not None:
             span.set_attribute(semconv.RUN_STATUS, run.outcome.status)
             if run.strategy_name is not None:
@@ -102,7 +102,7 @@ class Workflow:
 
     def chat(self, node: Node[Any], backend: Backend) -> Chat:
         """The span of one node's decode, for `with`."""
-        return Chat(self, self._run, node, backend.engine)
+        return Chat(self, node, backend.engine)
 
 
 class Chat:
@@ -118,9 +118,8 @@ class Chat:
     _token: Token[Context] | None = None
     _request: Request | None = None
 
-    def __init__(self, workflow: Workflow, run: Execution, node: Node[Any], engine: Engine) -> None:
+    def __init__(self, workflow: Workflow, node: Node[Any], engine: Engine) -> None:
         self._workflow = workflow
-        self._run = run
         self._node = node
         self._engine = engine
         self._target = _target(engine.provider, engine.model, engine.address, engine.port)
@@ -188,7 +187,7 @@ class Chat:
             signals.token_usage.record(usage.completion_tokens, self._target.output_labels)
         if error is not None:
             labels = {**labels, semconv.ERROR_TYPE: _error_type(error)}
-        signals.duration.record(self._run.now() - (self._node.sent_at or 0.0), labels)
+        signals.duration.record(self._workflow.run.now() - (self._node.sent_at or 0.0), labels)
 
     def _seconds_to_first_chunk(self) -> float | None:
         node = self._node

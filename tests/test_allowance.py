@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowdecode.allowance import Allowance
 from flowdecode.plan import DEFAULT_EXPECTED_TOKENS
 
-Move = tuple[Literal["expect", "grant", "give back"], str, int]
+Move = tuple[Literal["expect", "forget", "grant", "give back"], str, int]
 
 ids = st.sampled_from(["a", "b", "c", "d"])
 moves = st.lists(
-    st.tuples(st.sampled_from(["expect", "grant", "give back"]), ids, st.integers(0, 200)), max_size=40
+    st.tuples(st.sampled_from(["expect", "forget", "grant", "give back"]), ids, st.integers(0, 200)),
+    max_size=40,
 )
 
 
@@ -28,6 +31,8 @@ def test_never_exceeds_its_tokens(tokens: int, moves: list[Move], growing: bool)
         match move:
             case "expect":
                 allowance.expect(node_id, number or None)
+            case "forget":
+                allowance.forget(node_id)
             case "grant":
                 grant = allowance.grant(node_id, growing=growing)
                 assert grant is not None
@@ -39,7 +44,9 @@ def test_never_exceeds_its_tokens(tokens: int, moves: list[Move], growing: bool)
                     used = min(number, grant)
                     spent += used
                     allowance.give_back(grant, used)
-        assert spent + sum(map(sum, granted.values())) <= tokens
+        lent = sum(map(sum, granted.values()))
+        assert spent + lent <= tokens
+        assert allowance.recovers == (lent > 0)
 
 
 @given(st.integers(1, 1_000), st.lists(st.integers(1, 200), min_size=1, max_size=6), st.integers(1, 80))
@@ -108,3 +115,30 @@ def test_an_engine_that_decodes_too_much_gives_nothing_back() -> None:
     grant = allowance.grant("a", growing=False)
     allowance.give_back(grant, 12)
     assert allowance.grant("a", growing=False) == 0
+
+
+def test_a_node_that_will_not_come_leaves_its_share_to_the_others() -> None:
+    allowance = Allowance(100)
+    allowance.expect("a", 10)
+    allowance.expect("b", 990)
+    allowance.forget("b")
+    allowance.forget("unknown")
+    assert allowance.grant("a", growing=False) == 100
+
+
+@pytest.mark.anyio
+async def test_who_finds_nothing_left_may_wait_for_what_others_give_back() -> None:
+    allowance = Allowance(10)
+    assert allowance.grant("a", growing=False) == 10
+    assert allowance.grant("b", growing=False) == 0
+    waiting = [asyncio.create_task(allowance.given_back()) for _ in range(2)]
+    await asyncio.sleep(0)
+    allowance.give_back(10, 4)
+    await asyncio.gather(*waiting)
+    assert allowance.grant("b", growing=False) == 6
+    later = asyncio.create_task(allowance.given_back())
+    await asyncio.sleep(0)
+    assert not later.done()
+    allowance.give_back(6, 6)
+    await later
+    assert not allowance.recovers

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -527,3 +528,14 @@ async def test_without_an_sdk_the_callers_trace_goes_on(monkeypatch: pytest.Monk
     with trace.use_span(trace.NonRecordingSpan(context)):
         await run(backend)
     assert backend.requests[0].headers == {"traceparent": f"00-{7:032x}-{8:016x}-01"}
+
+
+# The page for users
+
+
+def test_page_on_tracing_names_all_that_is_recorded() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "tracing.md").read_text(encoding="utf-8")
+    prefixes = ("gen_ai.", "flowdecode.", "server.", "error.", "OTEL_")
+    names = [name for name in vars(semconv).values() if isinstance(name, str) and name.startswith(prefixes)]
+    assert len(names) > 30
+    assert [name for name in names if f"`{name}`" not in page] == []

@@ -13,8 +13,8 @@ from flowdecode.cli.options import AsJson, BackendUrl, PromptText, StrategyName,
 from flowdecode.cli.output import remark, write, write_json
 from flowdecode.errors import FlowdecodeError
 from flowdecode.execution import OnError
-from flowdecode.flow import Run
 from flowdecode.result import Result
+from flowdecode.streaming import Run
 
 __all__ = ["run"]
 

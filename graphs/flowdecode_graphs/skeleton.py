@@ -67,11 +67,7 @@ class Skeleton(Strategy, frozen=True, kw_only=True):
             raise PlanSyntaxError(f"Expected a numbered list of points, got {skeleton[:200]!r}.")
         offset = graph.run.span()
         graph.run.plan = Plan(
-            tuple(
-                PlanNode(id=point.id, title=point.title, expected_tokens=POINT_TOKENS, offset=offset)
-                for point in points
-            ),
-            tokens=offset,
+            tuple(_planned(graph, prompts, skeleton, point, offset) for point in points), offset
         )
         for point in points:
             _expand(graph, prompts, skeleton, point, offset)
@@ -79,7 +75,9 @@ class Skeleton(Strategy, frozen=True, kw_only=True):
 
 async def _ask(graph: Graph, node_id: str, question: str, max_tokens: int) -> str:
     """A hidden answer to the prompt with `question` behind it."""
-    asked = graph.prompt.context().extend(Block("user", question))
+    asked = graph.run.cache.context(
+        [*graph.prompt.blocks, Block("user", question)], graph.prompt.chat_template_kwargs
+    )
     sampling = msgspec.structs.replace(graph.run.sampling, max_tokens=max_tokens, stop=())
     return await graph.add(
         Decode(context=lambda: asked, sampling=sampling, shares_allowance=False),
@@ -90,23 +88,42 @@ async def _ask(graph: Graph, node_id: str, question: str, max_tokens: int) -> st
     )
 
 
+def _asked(graph: Graph, prompts: Prompts, skeleton: str, point: Point) -> Context:
+    """The context of one point; where the engine can, the point goes on behind its own title."""
+    instruction = fill_template(prompts.point, id=point.id, title=point.title, skeleton=skeleton.strip())
+    blocks = [*graph.prompt.blocks, Block("user", instruction)]
+    if graph.run.backend.engine.capabilities.assistant_prefill:
+        blocks.append(Block("assistant", _opening(point)))
+    return graph.run.cache.context(blocks, graph.prompt.chat_template_kwargs)
+
+
+def _planned(graph: Graph, prompts: Prompts, skeleton: str, point: Point, offset: int) -> PlanNode:
+    """A point as data: all points share the prompt, and nothing behind it that the engine must hold yet."""
+    asked = _asked(graph, prompts, skeleton, point)
+    return PlanNode(
+        id=point.id,
+        title=point.title,
+        expected_tokens=POINT_TOKENS,
+        offset=offset,
+        expected_prompt_tokens=graph.run.backend.count_tokens(asked),
+        expected_cached_tokens=graph.run.cache.expected_cached_tokens(asked),
+    )
+
+
 def _expand(graph: Graph, prompts: Prompts, skeleton: str, point: Point, offset: int) -> Node[str]:
-    """The node of one point; where the engine can, it goes on behind the point's own title."""
-    opening = f"{point.id}. {point.title}"
-    prefilled = graph.run.backend.engine.capabilities.assistant_prefill
-
-    def context() -> Context:
-        instruction = fill_template(prompts.point, id=point.id, title=point.title, skeleton=skeleton.strip())
-        asked = graph.prompt.context().extend(Block("user", instruction))
-        return asked.extend(Block("assistant", opening)) if prefilled else asked
-
+    """The node of one point, and its place in the answer."""
+    opening = _opening(point) if graph.run.backend.engine.capabilities.assistant_prefill else ""
     gap = "\n" if point.id > 1 else ""
-    graph.answer.literal(gap + opening if prefilled else gap)
+    graph.answer.literal(gap + opening)
     return graph.add(
-        Decode(context=context, sampling=graph.run.sampling),
+        Decode(context=lambda: _asked(graph, prompts, skeleton, point), sampling=graph.run.sampling),
         id=graph.run.free_node_id(str(point.id)),
         title=point.title,
         expected_tokens=POINT_TOKENS,
         offset=offset,
         slot=graph.answer.open(),
     )
+
+
+def _opening(point: Point) -> str:
+    return f"{point.id}. {point.title}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import gc
 import math
 import socket
@@ -202,3 +203,12 @@ def test_time_stands_still_for_an_executor() -> None:
         return "in time", now()
 
     assert simulate(program()) == ("in time", 0)
+
+
+def test_chance_is_the_same_in_every_simulation_and_untouched_outside() -> None:
+    async def draw() -> float:
+        return random.random()
+
+    before = random.getstate()
+    assert simulate(draw()) == simulate(draw())
+    assert random.getstate() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import selectors
 import threading
 from collections.abc import Callable, Coroutine
@@ -24,13 +25,17 @@ def simulate(coroutine: Coroutine[Any, Any, T], *, debug: bool | None = None) ->
     """Run a coroutine in virtual time, which starts at 0, and return its result.
 
     Waiting costs no real time, and a program has the same times in every run. The event loop is the
-    simulation's own. Raises DeadlockError where nothing is left that could ever happen.
+    simulation's own, and `random` begins from one seed. Raises DeadlockError where nothing is left
+    that could ever happen.
     """
+    chance = random.getstate()
     try:
         _refuse_in_loop()
+        random.seed(0)
         with asyncio.Runner(debug=debug, loop_factory=SimulatedLoop) as runner:
             return runner.run(coroutine)
     finally:
+        random.setstate(chance)
         coroutine.close()
 
 
