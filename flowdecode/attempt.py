@@ -222,7 +222,7 @@ class _Attempts:
             context=continued(self.context, self.said(), self.backend) if resumed else self.context,
             sampling=sampling,
             grammar=job.grammar if able.grammar and not resumed else None,
-            priority=run.lane.remaining(node) if able.priority else 0,
+            priority=run.executor.lane.remaining(node) if able.priority else 0,
             headers=self.span.headers,
         )
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
@@ -12,7 +10,6 @@ from typing import Any, Literal
 import anyio
 from anyio import CancelScope
 
-from flowdecode.attempt import ABORT_DEADLINE, Decode, decode
 from flowdecode.backend import Backend
 from flowdecode.cache import ContextCache
 from flowdecode.errors import (
@@ -26,21 +23,16 @@ from flowdecode.errors import (
 from flowdecode.events import (
     AnswerDelta,
     FellBack,
-    NodeFailed,
-    NodeFinished,
-    NodePlanned,
-    NodeReady,
-    NodeStarted,
     RunFinished,
     RunStarted,
 )
+from flowdecode.executor import Executor
 from flowdecode.graph import Graph
 from flowdecode.journal import Journal
-from flowdecode.node import Node
 from flowdecode.plan import Plan
 from flowdecode.prompt import Prompt
 from flowdecode.ready import Admission
-from flowdecode.result import NodeRecord, NodeStatus, Result, RunStatus
+from flowdecode.result import NodeRecord, Result, RunStatus
 from flowdecode.sampling import SamplingParams
 from flowdecode.span import Step, span_of
 from flowdecode.strategy import Strategy
@@ -51,18 +43,11 @@ __all__ = ["Execution", "OnError"]
 
 OnError = Literal["fallback", "partial", "raise"]
 
-HOLE = "[Missing: {title}]"
-"""What stands in a partial answer where a node failed."""
-
-_log = logging.getLogger("flowdecode")
-
 
 class Execution:
     """The state of one run, from its start to its result.
 
-    It lives in a root task of its own, so that it can be left from any task. Its nodes are plain
-    asyncio tasks, each with an anyio cancel scope: cancelling is level, and costs a fifth of what
-    an anyio task group takes to start a task.
+    It lives in a root task of its own, so that it can be left from any task.
     """
 
     def __init__(
@@ -93,33 +78,27 @@ class Execution:
         self.plan: Plan | None = None
         self.journal = Journal()
         self.cache = ContextCache(backend.count_tokens)
-        self.lane = admission.lane(self._start, width=width)
+        self.executor = Executor(self, admission, width=width)
         self.graph = Graph(self, prompt)
         self.graphs = [self.graph]
         self.outcome: Result | None = None
         self.error: BaseException | None = None
-        self._nodes: dict[str, Node[Any]] = {}
         self._emitted: list[str] = []
         self._requests = 0
-        self._tasks: set[asyncio.Task[None]] = set()
         self._scope = CancelScope()
-        self._new_scope = type(self._scope)
-        """What anyio makes on this event loop: asking for it by CancelScope() takes twice as long."""
         self.closing = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self.telemetry = Workflow(self)
-        self._context = contextvars.copy_context()
         self._root: asyncio.Task[None] | None = None
         self._on_end = on_end
 
-    # -- the root task ---------------------------------------------------------------------
-
     def start(self) -> None:
         """Begin: from here on the run lives in its root task."""
-        self._context.run(self.telemetry.start)
+        context = self.executor.context
+        context.run(self.telemetry.start)
         self.journal.append(RunStarted(self.now(), self.id, self.strategy_name, self.backend.engine.model))
-        self._root = self._loop.create_task(self._live(), name=f"flowdecode-{self.id}", context=self._context)
+        self._root = self._loop.create_task(self._live(), name=f"flowdecode-{self.id}", context=context)
 
     def close(self) -> None:
         """No more nodes will be added to a graph of one's own."""
@@ -168,7 +147,9 @@ class Execution:
                 self.graph.stop()
             else:
                 await self.graph.fall_back(str(error))
-        if self.strategy is not None and not any(node.slot and node.pieces for node in self._nodes.values()):
+        if self.strategy is not None and not any(
+            node.slot and node.pieces for node in self.executor.nodes.values()
+        ):
             for graph in self._lasting():
                 graph.check()
 
@@ -180,16 +161,11 @@ class Execution:
         error = self.error if isinstance(self.error, FlowdecodeError) else None
         for graph in self.graphs:
             graph.stop(error)
-        if self._tasks:
-            _, pending = await asyncio.wait(self._tasks, timeout=2 * ABORT_DEADLINE)
-            if pending:
-                _log.warning(
-                    "%d nodes of run %s did not end when they were cancelled.", len(pending), self.id
-                )
+        await self.executor.wait_for_tasks()
 
     def _conclude(self, status: RunStatus) -> None:
         """Turn the run into its result."""
-        records = tuple(node.record() for node in self._nodes.values())
+        records = tuple(node.record() for node in self.executor.nodes.values())
         self.outcome = Result(
             id=self.id,
             text=self.text,
@@ -220,8 +196,6 @@ class Execution:
     def _lasting(self) -> list[Graph]:
         return [graph for graph in self.graphs if not graph.discarded]
 
-    # -- what graphs and strategies use ----------------------------------------------------
-
     def now(self) -> float:
         """Seconds since the run's start."""
         return self._loop.time() - self._started
@@ -245,7 +219,7 @@ class Execution:
 
     def span(self) -> int:
         """Useful tokens on the longest chain so far."""
-        return _span([node.record() for node in self._nodes.values()])
+        return _span([node.record() for node in self.executor.nodes.values()])
 
     def check_open(self) -> None:
         """Raise what ended the run, if something did."""
@@ -256,150 +230,10 @@ class Execution:
                 "Expected a graph that is still open: its block was left, or its run has ended."
             )
 
-    def new_node_id(self, wanted: str | None) -> str:
-        """`wanted`, or the next free number. Raises ConfigurationError where it is taken."""
-        if wanted is not None:
-            if wanted in self._nodes:
-                raise ConfigurationError(f"Expected an id that no other node has, got {wanted!r}.")
-            return wanted
-        number = len(self._nodes) + 1
-        while str(number) in self._nodes:
-            number += 1
-        return str(number)
-
-    def free_node_id(self, wanted: str) -> str:
-        """`wanted`, or the same with a number behind it where it is taken."""
-        taken, number = wanted in self._nodes, 2
-        while taken and f"{wanted}-{number}" in self._nodes:
-            number += 1
-        return f"{wanted}-{number}" if taken else wanted
-
     def new_request_id(self) -> str:
         """Ids of one length, so that none is a prefix of another."""
         self._requests += 1
         return f"{self.id}-{self._requests:08x}"
-
-    # -- the life of a node: waiting, ready, running, ended --------------------------------
-
-    def admit(self, node: Node[Any]) -> None:
-        """A new node waits for its parents, or is ready."""
-        self._nodes[node.id] = node
-        self.lane.grew()
-        self.journal.append(
-            NodePlanned(
-                node.planned_at,
-                node.id,
-                node.kind,
-                node.title,
-                tuple(parent.id for parent in node.parents),
-                node.expected_tokens,
-            )
-        )
-        for parent in node.parents:
-            if not parent.ended:
-                node.unfinished_parents += 1
-                parent.children.append(node)
-            elif parent.error is not None or parent.status == "cancelled":
-                self._skip(node, parent)
-                return
-        if not node.unfinished_parents:
-            self._ready(node)
-
-    def cancel_node(self, node: Node[Any], error: FlowdecodeError | None) -> None:
-        """End a node that is no longer wanted: at once, or as soon as its engine request has ended."""
-        if node.scope is not None:
-            node.error = error
-            node.scope.cancel()
-            return
-        self.lane.withdraw(node)
-        self._end(node, "cancelled", error)
-
-    def _ready(self, node: Node[Any]) -> None:
-        node.status = "ready"
-        node.ready_at = self.now()
-        self.journal.append(NodeReady(node.ready_at, node.id))
-        if isinstance(node.action, Decode):
-            self.lane.submit(node)
-        else:
-            self._start(node)
-
-    def _start(self, node: Node[Any]) -> None:
-        node.status = "running"
-        node.sent_at = self.now()
-        node.scope = self._new_scope()
-        self.journal.append(NodeStarted(node.sent_at, node.id))
-        node.task = self._loop.create_task(self._drive(node), context=self._context.copy())
-        self._tasks.add(node.task)
-
-    async def _drive(self, node: Node[Any]) -> None:
-        """The task of a running node."""
-        assert node.scope is not None
-        action = node.action
-        try:
-            with node.scope:
-                try:
-                    output = await (decode(self, node, action) if isinstance(action, Decode) else action())
-                except Exception as error:
-                    self._fail(node, error)
-                else:
-                    self._succeed(node, output)
-        finally:
-            if node.scope.cancel_called and not node.ended:
-                self._end(node, "cancelled", node.error)
-            elif not node.ended:
-                self._fail(node, asyncio.CancelledError("the node's own code, or the end of the event loop"))
-            if isinstance(action, Decode):
-                self.lane.release()
-            self._tasks.discard(node.task)
-
-    def _succeed(self, node: Node[Any], output: Any) -> None:
-        node.succeed(output, self.now())
-        self._ended(node)
-        for child in node.children:
-            child.unfinished_parents -= 1
-            if not child.unfinished_parents and not child.ended:
-                self._ready(child)
-
-    def _fail(self, node: Node[Any], cause: BaseException) -> None:
-        error = NodeError(node.id, cause)
-        if self.on_error != "partial":
-            node.graph.answer.cut()
-        self._mark_hole(node)
-        self._end(node, "failed", error)
-        for child in node.children:
-            self._skip(child, node)
-        node.graph.failed(error)
-
-    def _skip(self, node: Node[Any], parent: Node[Any]) -> None:
-        """A parent of `node` will never have an output, so neither will it, nor those behind it."""
-        skipped = [(node, parent)]
-        while skipped:
-            node, parent = skipped.pop()
-            if node.ended:
-                continue
-            self._mark_hole(node)
-            error = parent.error or NodeError(parent.id, asyncio.CancelledError("it was cancelled"))
-            self._end(node, "skipped", error)
-            skipped += [(child, node) for child in node.children]
-
-    def _mark_hole(self, node: Node[Any]) -> None:
-        if node.slot is not None:
-            node.slot.write(HOLE.format(title=node.title or "the rest of the answer"))
-
-    def _end(self, node: Node[Any], status: NodeStatus, error: FlowdecodeError | None) -> None:
-        node.end(status, self.now(), error)
-        self._ended(node)
-        for child in node.children:
-            if child.graph is not node.graph:
-                self._skip(child, node)
-
-    def _ended(self, node: Node[Any]) -> None:
-        at = node.finished_at or 0.0
-        if node.status in ("failed", "skipped"):
-            self.journal.append(NodeFailed(at, node.id, node.status, str(node.error)))
-        else:
-            self.journal.append(NodeFinished(at, node.id, node.status))
-        node.graph.ended()
 
 
 class _OneOwn(Strategy, frozen=True):

@@ -132,7 +132,7 @@ class Graph:
         decodes = isinstance(action, Decode)
         node: Node[Any] = Node(
             self,
-            run.new_node_id(id),
+            run.executor.new_node_id(id),
             kind or ("decode" if decodes else "call"),
             action,
             parents=parents,
@@ -146,7 +146,7 @@ class Graph:
         self.unfinished += 1
         if isinstance(action, Decode) and action.shares_allowance:
             self.allowance.expect(node.id, expected_tokens)
-        run.admit(node)
+        run.executor.admit(node)
         return node
 
     def decode(
@@ -267,7 +267,7 @@ class Graph:
         self.answer.cut()
         for node in self.nodes:
             if not node.ended:
-                self.run.cancel_node(node, error)
+                self.run.executor.cancel(node, error)
 
     def abandon(self) -> None:
         """Stop the graph, whose tokens are all wasted, and the `grow` that is under way."""

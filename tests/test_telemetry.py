@@ -536,6 +536,7 @@ async def test_without_an_sdk_the_callers_trace_goes_on(monkeypatch: pytest.Monk
 def test_page_on_tracing_names_all_that_is_recorded() -> None:
     page = (Path(__file__).parents[1] / "docs" / "tracing.md").read_text(encoding="utf-8")
     prefixes = ("gen_ai.", "flowdecode.", "server.", "error.", "OTEL_")
-    names = [name for name in vars(semconv).values() if isinstance(name, str) and name.startswith(prefixes)]
+    values = [getattr(semconv, name) for name in semconv.__all__]
+    names = [value for value in values if isinstance(value, str) and value.startswith(prefixes)]
     assert len(names) > 30
     assert [name for name in names if f"`{name}`" not in page] == []

@@ -32,6 +32,6 @@ def add_answer(graph: Graph) -> Node[str]:
 
     return graph.add(
         Decode(context=context, sampling=graph.run.sampling),
-        id=graph.run.free_node_id("answer"),
+        id=graph.run.executor.free_node_id("answer"),
         slot=graph.answer.open(),
     )

@@ -81,7 +81,7 @@ async def _ask(graph: Graph, node_id: str, question: str, max_tokens: int) -> st
     sampling = msgspec.structs.replace(graph.run.sampling, max_tokens=max_tokens, stop=())
     return await graph.add(
         Decode(context=lambda: asked, sampling=sampling, shares_allowance=False),
-        id=graph.run.free_node_id(node_id),
+        id=graph.run.executor.free_node_id(node_id),
         kind="plan",
         title=node_id.capitalize(),
         offset=graph.run.span(),
@@ -117,7 +117,7 @@ def _expand(graph: Graph, prompts: Prompts, skeleton: str, point: Point, offset:
     graph.answer.literal(gap + opening)
     return graph.add(
         Decode(context=lambda: _asked(graph, prompts, skeleton, point), sampling=graph.run.sampling),
-        id=graph.run.free_node_id(str(point.id)),
+        id=graph.run.executor.free_node_id(str(point.id)),
         title=point.title,
         expected_tokens=POINT_TOKENS,
         offset=offset,

@@ -81,7 +81,7 @@ class Planning:
                 observe=self._observe,
                 shares_allowance=False,
             ),
-            id=run.free_node_id("plan"),
+            id=run.executor.free_node_id("plan"),
             kind="plan",
             title="Plan",
         )
@@ -158,7 +158,7 @@ class Planning:
                 backend=self._backends.get(node.difficulty or ""),
             ),
             parents=[self._decodes[parent] for parent in node.parents],
-            id=self.graph.run.free_node_id(str(node.id)),
+            id=self.graph.run.executor.free_node_id(str(node.id)),
             title=node.title,
             expected_tokens=node.expected_tokens,
             offset=offset,
