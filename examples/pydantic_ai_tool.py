@@ -9,7 +9,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from pydantic_ai import Agent, ModelRetry, RunContext
+from pydantic_ai import Agent, RunContext
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
@@ -24,11 +24,7 @@ agent = Agent(deps_type=flowdecode.Flow)
 @agent.tool
 async def write_report(context: RunContext[flowdecode.Flow], task: str) -> str:
     """Write a report in sections; `task` says what it is about and what it should cover."""
-    try:
-        result = await context.deps.run(task, timeout=120)
-    except flowdecode.FlowdecodeError as error:
-        raise ModelRetry(f"There is no report: {error}") from error
-    return result.text
+    return (await context.deps.run(task, timeout=120)).text
 
 
 async def pretend(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:

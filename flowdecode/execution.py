@@ -124,7 +124,8 @@ class Execution:
                 if deadline.cancelled_caught:
                     status = "timeout"
         except Exception as error:
-            status, self.error = "failed", error
+            if not self._scope.cancel_called:  # what a cancelled run stumbles over is not why it ended
+                status, self.error = "failed", error
         finally:
             try:
                 with CancelScope(shield=True):
@@ -165,7 +166,8 @@ class Execution:
 
     def _conclude(self, status: RunStatus) -> None:
         """Turn the run into its result."""
-        records = tuple(node.record() for node in self.executor.nodes.values())
+        records = tuple([node.record() for node in self.executor.nodes.values()])
+        usage = Usage.total([record.usage for record in records])
         self.outcome = Result(
             id=self.id,
             text=self.text,
@@ -175,8 +177,8 @@ class Execution:
             fallback_reason=self.fallback_reason,
             plan=self.plan,
             nodes=records,
-            usage=sum((record.usage for record in records), Usage()),
-            work=sum(record.usage.useful_tokens for record in records),
+            usage=usage,
+            work=usage.useful_tokens,
             span=_span(records),
             duration=self.now(),
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, Protocol, cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -67,6 +68,12 @@ class BackendURL(msgspec.Struct, frozen=True):
         return cls(scheme, location, dict(parse_qsl(query, keep_blank_values=True)), has_host)
 
 
+@cache
+def _entries(group: Group) -> Mapping[str, EntryPoint]:
+    """By name; looking them up reads every installed package's metadata, so it is done once."""
+    return {entry.name: entry for entry in entry_points(group=f"flowdecode.{group}")}
+
+
 class BackendFactory(Protocol):
     """What an entry point of `flowdecode.backends` is: makes a backend, not yet connected."""
 
@@ -75,12 +82,12 @@ class BackendFactory(Protocol):
 
 def names(group: Group) -> list[str]:
     """What is installed, in alphabetical order."""
-    return sorted({entry.name for entry in entry_points(group=f"flowdecode.{group}")})
+    return sorted(_entries(group))
 
 
 def load_plugin(group: Group, name: str) -> Any:
     """What the entry point stands for. Raises ConfigurationError, which lists what there is."""
-    for entry in entry_points(group=f"flowdecode.{group}", name=name):
+    if entry := _entries(group).get(name):
         return entry.load()
     raise ConfigurationError(f"Expected one of {', '.join(names(group))}, got {name!r} - at {group}.")
 

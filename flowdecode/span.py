@@ -25,6 +25,8 @@ def span_of(steps: Iterable[Step]) -> int:
     """Tokens on the longest chain. Steps come parents first; parents that are not listed cost nothing."""
     ends: dict[str | int, int] = {}
     for step in steps:
-        start = max((ends.get(parent, 0) for parent in step.parents), default=0)
-        ends[step.id] = max(start, step.offset) + step.tokens
+        start = step.offset
+        for parent in step.parents:
+            start = max(start, ends.get(parent, 0))
+        ends[step.id] = start + step.tokens
     return max(ends.values(), default=0)

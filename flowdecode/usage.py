@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 __all__ = ["Usage"]
@@ -23,6 +25,16 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
             cached_tokens=self.cached_tokens + other.cached_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
             wasted_tokens=self.wasted_tokens + other.wasted_tokens,
+        )
+
+    @classmethod
+    def total(cls, usages: Collection[Usage]) -> Usage:
+        """The sum of many."""
+        return cls(
+            prompt_tokens=sum([usage.prompt_tokens for usage in usages]),
+            cached_tokens=sum([usage.cached_tokens for usage in usages]),
+            completion_tokens=sum([usage.completion_tokens for usage in usages]),
+            wasted_tokens=sum([usage.wasted_tokens for usage in usages]),
         )
 
     @property

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from flowdecode.attempt import Decode, Retry
 from flowdecode.backend import Request
 from flowdecode.context import Block, Context
+from flowdecode.events import (
+    AnswerDelta,
+    Event,
+    NodeDelta,
+    NodeFailed,
+    NodeFinished,
+    RunFinished,
+    RunStarted,
+)
 from flowdecode.graph import Graph
 from flowdecode.node import Node
+from flowdecode.result import Result
 from flowdecode.strategy import Strategy
+from flowdecode.usage import Usage
 
-__all__ = ["Part", "Parts", "asked"]
+__all__ = ["Part", "Parts", "asked", "check_consistent"]
 
 
 class Part(Strategy, frozen=True):
@@ -38,8 +49,6 @@ class Parts(Strategy, frozen=True):
         nodes: list[Node[str]] = []
         for index, given in enumerate(self.parts):
             part = Part(question=given) if isinstance(given, str) else given
-            if index:
-                graph.answer.literal("\n")
             nodes.append(
                 graph.add(
                     Decode(
@@ -49,7 +58,7 @@ class Parts(Strategy, frozen=True):
                     id=f"p{index}",
                     title=part.question,
                     expected_tokens=part.expected_tokens,
-                    slot=graph.answer.open(),
+                    slot=graph.answer.open(heading="\n" if index else ""),
                 )
             )
         self.watch(graph, nodes)
@@ -62,3 +71,28 @@ def asked(request: Request) -> str:
 
 def _context(question: str) -> Callable[[], Context]:
     return lambda: Context.of([Block("user", question)])
+
+
+def check_consistent(result: Result, events: Sequence[Event]) -> None:
+    """Fail if a run's result and its events tell different stories, or either contradicts itself."""
+    assert isinstance(events[0], RunStarted)
+    assert events[0].run_id == result.id
+    assert isinstance(events[-1], RunFinished)
+    assert events[-1].status == result.status
+    assert [event.at for event in events] == sorted(event.at for event in events)
+    assert "".join(event.text for event in events if isinstance(event, AnswerDelta)) == result.text
+    assert sum((record.usage for record in result.nodes), Usage()) == result.usage
+    assert result.work == result.usage.completion_tokens - result.usage.wasted_tokens
+    assert 0 <= result.span <= result.work + max((record.offset for record in result.nodes), default=0)
+    ends = [event.node_id for event in events if isinstance(event, NodeFinished | NodeFailed)]
+    assert sorted(ends) == sorted(record.id for record in result.nodes), "every node ends once"
+    for record in result.nodes:
+        deltas = [event for event in events if isinstance(event, NodeDelta) and event.node_id == record.id]
+        assert "".join(event.text for event in deltas) == record.text or record.kind == "plan"
+        assert record.status in ("done", "truncated", "failed", "skipped", "cancelled")
+        times = [record.planned_at, record.ready_at, record.sent_at, record.first_token_at, record.finished_at]
+        known = [time for time in times if time is not None]
+        assert known == sorted(known)
+        assert record.finished_at is not None
+        assert record.finished_at <= result.duration
+    assert Result.from_json(result.to_json()) == result

@@ -573,7 +573,7 @@ async def test_with_partial_the_others_go_on() -> None:
 
 
 async def test_a_backends_fault_is_partial_too() -> None:
-    backend = Scripted([Reply("", match="bad", fault=Fault(1, "rejected")), Reply("fine")])
+    backend = Scripted([Reply("x", match="bad", fault=Fault(0, "rejected")), Reply("fine")])
     async with own_graph(backend, on_error="partial") as graph:
         graph.decode("bad")
         graph.decode("good")

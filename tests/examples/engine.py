@@ -9,7 +9,7 @@ from types import TracebackType
 
 import msgspec
 
-from flowdecode.backend import Request
+from flowdecode.backend import Delta, Request
 from flowdecode_backends.replies import asked, read_replies
 from flowdecode_backends.scripted import Fault, Reply, Scripted, ScriptedDecoding
 
@@ -38,11 +38,12 @@ def hanging(
 
 
 class Watched(Scripted):
-    """A scripted engine that knows how many requests it had at once, and when it has none."""
+    """A scripted engine that knows how many requests it had at once, and when nothing is going on."""
 
     def __init__(self, replies: Iterable[Reply]) -> None:
         super().__init__(replies)
         self.peak = 0
+        self.tokens = 0
         self._left = asyncio.Event()
 
     def decode(self, request: Request) -> WatchedDecoding:
@@ -53,6 +54,14 @@ class Watched(Scripted):
         while self.running:
             self._left.clear()
             await self._left.wait()
+
+    async def held_back(self) -> None:
+        """Wait until tokens have been read, and then none for many turns of the event loop."""
+        before = 0
+        while self.tokens != before or not self.tokens:
+            before = self.tokens
+            for _ in range(100):
+                await asyncio.sleep(0)
 
     def asked(self, part: str) -> Request:
         """The one request whose last question has `part` in it."""
@@ -77,6 +86,11 @@ class WatchedDecoding(ScriptedDecoding):
         await super().__aenter__()
         self._watched.opened()
         return self
+
+    async def __anext__(self) -> Delta:
+        delta = await super().__anext__()
+        self._watched.tokens += 1
+        return delta
 
     async def __aexit__(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from flowdecode.backend import Backend
 from flowdecode.explanation import Explanation
@@ -15,6 +15,7 @@ from flowdecode.graph import Graph
 from flowdecode.plan import Difficulty
 from flowdecode.plugins import open_backend
 from flowdecode.strategy import Strategy
+from flowdecode_graphs.plato.contexts import PlanView
 from flowdecode_graphs.plato.layout import Layout
 from flowdecode_graphs.plato.planning import Planning
 from flowdecode_graphs.prompts import Prompts
@@ -34,7 +35,7 @@ class Plato(Strategy, frozen=True, kw_only=True):
     """Whether parts begin while the plan is still being written."""
     layout: Layout = "spine"
     """`spine`: a part goes on with its longest parent's conversation; `canonical`: head, plan, parents."""
-    plan_view: Literal["so-far", "full", "none"] = "so-far"
+    plan_view: PlanView = "so-far"
     """How much of the plan a part sees; `full` makes all parts wait for the plan's end."""
     prompts: Prompts | None = None
     """None: the model's own prompt pack, else the standard one."""
@@ -68,7 +69,7 @@ class Plato(Strategy, frozen=True, kw_only=True):
 
     async def explain(self, graph: Graph) -> Explanation:
         """Decode only the plan."""
-        planning = Planning(self, graph, dry=True)
-        await planning.decode()
+        planning = Planning(self, graph)
+        await planning.decode(dry=True)
         note = DIRECT if planning.direct else None if planning.gains else SERIAL
         return Explanation(plan=graph.run.plan or planning.plan(0), note=note)
