@@ -32,7 +32,7 @@ class Allowance:
     def expect(self, node_id: str, tokens: int | None) -> None:
         """A node was planned that will want about `tokens`."""
         self.forget(node_id)
-        self._expected[node_id] = expected = tokens or DEFAULT_EXPECTED_TOKENS
+        self._expected[node_id] = expected = max(1, tokens or DEFAULT_EXPECTED_TOKENS)
         self._expected_in_all += expected
 
     def forget(self, node_id: str) -> int:

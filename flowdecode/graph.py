@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast, overload
 
@@ -165,23 +165,35 @@ class Graph:
     ) -> Node[str]:
         """Decode the answer to a template; `{name}` stands for the field of that name.
 
-        A field is a node, whose output is waited for, or a value. `after` is a node whose whole
-        conversation goes on: the engine finds all of it in its prefix cache. `timeout` is in
-        seconds, for all attempts together. Raises ConfigurationError where template and fields
-        don't match.
+        A field is a node, whose output is waited for, a value, or a list of these. `after` is a
+        node whose whole conversation goes on: the engine finds all of it in its prefix cache.
+        `timeout` is in seconds, for all attempts together. Raises ConfigurationError where template
+        and fields don't match.
         """
-        settings = {"after": after, "system": system, "id": id, "title": title, "timeout": timeout}
+        settings: dict[str, object] = {
+            "after": after,
+            "system": system,
+            "id": id,
+            "title": title,
+            "timeout": timeout,
+        }
+        settings |= {"expected_tokens": expected_tokens, "sampling": sampling}
         parts = parse_template(template, fields, taken=[name for name, value in settings.items() if value])
         if not template.strip():
             raise ConfigurationError("Expected a template with a text, got an empty one.")
         if after is not None and not isinstance(after.action, Decode):
             raise ConfigurationError(f"Expected `after` to be a decode, got {after!r}, a {after.kind}.")
         params = self.run.sampling if sampling is None else SamplingParams.read(sampling)
-        if after is not None and system:
-            raise ConfigurationError("Expected `system` or `after`: a conversation goes on as it began.")
+        template_kwargs = (sampling or {}).get("chat_template_kwargs")
+        if after is not None and (system or template_kwargs):
+            raise ConfigurationError(
+                "Expected `after` without `system` and `chat_template_kwargs`: "
+                "a conversation goes on as it began."
+            )
 
         def context() -> Context:
-            blocks = [Block("user", text) for part in parts if (text := _text(part, fields))]
+            texts = [_text(fields[part.name]) if isinstance(part, Field) else part for part in parts]
+            blocks = [Block("user", text) for text in texts if text]
             if not blocks:
                 raise ConfigurationError(
                     f"Expected a text to decode from, but every field of {template!r} is empty."
@@ -190,7 +202,7 @@ class Graph:
                 assert after.context is not None
                 return self.run.cache.extend(after.context, *blocks)
             head = [Block("system", system)] if system else []
-            return self.run.cache.context([*head, *blocks], self.run.chat_template_kwargs)
+            return self.run.cache.context([*head, *blocks], template_kwargs or self.run.chat_template_kwargs)
 
         parents = _nodes(fields.values())
         return self.add(
@@ -202,7 +214,7 @@ class Graph:
         )
 
     def call(self, function: Callable[..., Awaitable[T]], /, *args: object, **kwargs: object) -> Node[T]:
-        """Call a coroutine function; arguments that are nodes are replaced by their outputs."""
+        """Call a coroutine function with its arguments; their outputs stand for nodes, also in a list."""
 
         def action() -> Awaitable[T]:
             called = function(*map(_value, args), **{name: _value(value) for name, value in kwargs.items()})
@@ -294,13 +306,29 @@ def _is_node(value: object) -> TypeGuard[Node[object]]:
     return isinstance(value, Node)
 
 
+def _is_sequence(value: object) -> TypeGuard[list[object] | tuple[object, ...]]:
+    return type(value) in (list, tuple)
+
+
 def _nodes(values: Iterable[object]) -> list[Node[object]]:
-    return [value for value in values if _is_node(value)]
+    """The nodes among values, and in the lists and tuples among them."""
+    found: list[Node[object]] = []
+    for value in values:
+        if _is_node(value):
+            found.append(value)
+        elif _is_sequence(value):
+            found += _nodes(value)
+    return found
 
 
 def _value(value: object) -> object:
-    return value.output if _is_node(value) else value
+    """A value with outputs in the place of nodes."""
+    if _is_node(value):
+        return value.output
+    return type(value)(map(_value, value)) if _is_sequence(value) else value
 
 
-def _text(part: str | Field, fields: Mapping[str, object]) -> str:
-    return str(_value(fields[part.name])) if isinstance(part, Field) else part
+def _text(value: object) -> str:
+    """A field's value as text: of a list, its items with a blank line between them."""
+    value = _value(value)
+    return "\n\n".join(map(_text, value)) if _is_sequence(value) else str(value)

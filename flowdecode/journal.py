@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import weakref
 
+from anyio.lowlevel import checkpoint_if_cancelled
+
 from flowdecode.events import Event
 
 __all__ = ["Cursor", "Journal"]
@@ -94,6 +96,8 @@ class Cursor:
             if journal.closed:
                 raise StopAsyncIteration
             await journal.appended()
+            # Where an event comes at every turn of the loop, anyio never finds the future waiting.
+            await checkpoint_if_cancelled()
         event = journal.events[self.position]
         self.position += 1
         journal.advanced(self.position)

@@ -13,7 +13,10 @@ __all__ = ["Sampling", "SamplingParams"]
 
 
 class Sampling(TypedDict, total=False):
-    """The sampling keywords of `run`, `stream` and `Graph.decode`; None means the model's default."""
+    """The sampling keywords of `run` and `stream`, and what `Graph.decode` takes as `sampling`.
+
+    None is the model's default.
+    """
 
     max_tokens: int | None
     temperature: float | None

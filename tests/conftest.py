@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# What a busy machine makes of an example's time says nothing about the code.
+settings.register_profile("flowdecode", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("flowdecode")
 
 
 @pytest.fixture(

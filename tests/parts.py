@@ -51,9 +51,7 @@ class Parts(Strategy, frozen=True):
             part = Part(question=given) if isinstance(given, str) else given
             nodes.append(
                 graph.add(
-                    Decode(
-                        context=_context(part.question), sampling=graph.run.sampling, retry=self.retry
-                    ),
+                    Decode(context=_context(part.question), sampling=graph.run.sampling, retry=self.retry),
                     parents=[nodes[parent] for parent in part.parents],
                     id=f"p{index}",
                     title=part.question,
@@ -90,7 +88,13 @@ def check_consistent(result: Result, events: Sequence[Event]) -> None:
         deltas = [event for event in events if isinstance(event, NodeDelta) and event.node_id == record.id]
         assert "".join(event.text for event in deltas) == record.text or record.kind == "plan"
         assert record.status in ("done", "truncated", "failed", "skipped", "cancelled")
-        times = [record.planned_at, record.ready_at, record.sent_at, record.first_token_at, record.finished_at]
+        times = [
+            record.planned_at,
+            record.ready_at,
+            record.sent_at,
+            record.first_token_at,
+            record.finished_at,
+        ]
         known = [time for time in times if time is not None]
         assert known == sorted(known)
         assert record.finished_at is not None

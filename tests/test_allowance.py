@@ -16,7 +16,7 @@ Move = tuple[Literal["expect", "forget", "grant", "give back"], str, int]
 
 ids = st.sampled_from(["a", "b", "c", "d"])
 moves = st.lists(
-    st.tuples(st.sampled_from(["expect", "forget", "grant", "give back"]), ids, st.integers(0, 200)),
+    st.tuples(st.sampled_from(["expect", "forget", "grant", "give back"]), ids, st.integers(-5, 200)),
     max_size=40,
 )
 
@@ -41,7 +41,7 @@ def test_never_exceeds_its_tokens(tokens: int, moves: list[Move], growing: bool)
             case "give back":
                 if held:
                     grant = held.pop()
-                    used = min(number, grant)
+                    used = max(0, min(number, grant))
                     spent += used
                     allowance.give_back(grant, used)
         lent = sum(map(sum, granted.values()))

@@ -87,9 +87,7 @@ def test_waits_longer_each_time_and_gives_up_with_the_last_error() -> None:
 
 
 def test_waits_as_long_as_the_engine_asks() -> None:
-    backend = Scripted(
-        [Reply("", fault=Fault(0, "rate_limited", retry_after=30.0), times=1), Reply(TEXT)]
-    )
+    backend = Scripted([Reply("", fault=Fault(0, "rate_limited", retry_after=30.0), times=1), Reply(TEXT)])
     assert sequential(backend).duration == pytest.approx(30.0)
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import flowdecode
 from flowdecode import Graph, Node
+from flowdecode.backend import Request
 from flowdecode.context import Block
 from flowdecode.errors import (
     BackendUnavailable,
@@ -23,8 +27,9 @@ from flowdecode.errors import (
 from flowdecode.events import NodeFailed, NodeFinished, NodePlanned, NodeReady, NodeStarted
 from flowdecode.result import Result
 from flowdecode_backends.scripted import Fault, Reply, Scripted
+from flowdecode_backends.simulated import simulate
 from tests.leaks import no_leaks
-from tests.parts import asked
+from tests.parts import asked, check_consistent
 
 pytestmark = pytest.mark.anyio
 
@@ -101,6 +106,19 @@ async def test_without_fields_braces_are_literal() -> None:
     assert asked(backend.requests[0]) == 'Return {"name": {x}} and {}'
 
 
+async def test_a_node_has_its_own_sampling() -> None:
+    backend = echo()
+    async with own_graph(backend) as graph:
+        short = graph.decode(
+            "a", sampling={"max_tokens": 1, "chat_template_kwargs": {"enable_thinking": True}}
+        )
+        graph.decode("b")
+    assert (short.output, short.status) == ("<", "truncated")
+    assert [request.sampling.max_tokens for request in backend.requests] == [1, None]
+    kwargs = [request.context.chat_template_kwargs for request in backend.requests]
+    assert kwargs == [{"enable_thinking": True}, None]
+
+
 async def test_a_conversation_goes_on_from_the_sampled_tokens() -> None:
     backend = echo()
     async with own_graph(backend) as graph:
@@ -128,7 +146,14 @@ async def test_a_conversation_goes_on_from_the_sampled_tokens() -> None:
         (lambda graph: graph.decode("About {title}.", title="Tea"), r"another name for the field \{title\}"),
         (lambda graph: graph.decode("{a} {id}", a=1, id="x"), r"another name for the field \{id\}"),
         (lambda graph: graph.decode("x", after=graph.call(give)), "Expected `after` to be a decode"),
-        (lambda graph: graph.decode("x", after=graph.decode("y"), system="z"), "`system` or `after`"),
+        (lambda graph: graph.decode("x", after=graph.decode("y"), system="z"), "`after` without `system`"),
+        (
+            lambda graph: graph.decode(
+                "x", after=graph.decode("y"), sampling={"chat_template_kwargs": {"a": 1}}
+            ),
+            "`after` without",
+        ),
+        (lambda graph: graph.decode("x", sampling={"max_tokens": 0}), "at `max_tokens`"),
         (lambda graph: [graph.decode("x", id="same") for _ in range(2)], "no other node has, got 'same'"),
         (lambda graph: graph.prompt, "a graph of one's own has none"),
         (lambda graph: graph.result, "Leave its `async with` block first"),
@@ -153,7 +178,9 @@ async def test_a_settings_name_in_braces_is_literal_where_it_is_not_passed() -> 
         assert await graph.decode("A {title}, an {id}.", expected_tokens=5) == "<A {title}, an {id}.>"
 
 
-@pytest.mark.parametrize("text", ["日本茶 🍵", "\u05e9\u05dc\u05d5\u05dd", "a\ud800b", "e\u0301", "\x00", "🏳️‍🌈"])
+@pytest.mark.parametrize(
+    "text", ["日本茶 🍵", "\u05e9\u05dc\u05d5\u05dd", "a\ud800b", "e\u0301", "\x00", "🏳️‍🌈"]
+)
 async def test_any_text_goes_through(text: str) -> None:
     async with own_graph() as graph:
         node = graph.decode("{x}", x=text)
@@ -391,7 +418,13 @@ async def test_a_node_has_its_events_and_times_in_order() -> None:
             NodeStarted,
             NodeFinished,
         ]
-        times = [record.planned_at, record.ready_at, record.sent_at, record.first_token_at, record.finished_at]
+        times = [
+            record.planned_at,
+            record.ready_at,
+            record.sent_at,
+            record.first_token_at,
+            record.finished_at,
+        ]
         known = [time for time in times if time is not None]
         assert known == sorted(known)
         assert len(known) == (5 if record.kind == "decode" else 4)
@@ -580,6 +613,127 @@ async def test_a_backends_fault_is_partial_too() -> None:
     assert statuses(graph.result) == {"1": "failed", "2": "done"}
 
 
+# Any graph at all
+
+
+class Given(NamedTuple):
+    """A node of an arbitrary graph."""
+
+    parents: list[int]
+    decodes: bool
+    fails: bool
+    seconds: int
+    expected_tokens: int | None
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> list[Given]:
+    return [
+        Given(
+            draw(st.lists(st.integers(0, index - 1), max_size=3)) if index else [],
+            draw(st.booleans()),
+            draw(st.integers(0, 9)) == 0,
+            draw(st.integers(0, 4)),
+            draw(st.none() | st.integers(1, 50)),
+        )
+        for index in range(draw(st.integers(1, 12)))
+    ]
+
+
+def play(given_nodes: list[Given], width: int | None, on_error: str) -> tuple[list[Node[Any]], Result]:
+    """Run a graph in virtual time; a node waits for its seconds, then says its number and its parents' texts."""
+
+    def choose(request: Request) -> Reply:
+        number, _, text = asked(request).partition(":")
+        here = given_nodes[int(number)]
+        fault = Fault(0, "rejected") if here.fails else None
+        return Reply(f"({number}{text})", delay=float(here.seconds), fault=fault)
+
+    async def call(number: int, *texts: str) -> str:
+        await asyncio.sleep(given_nodes[number].seconds)
+        if given_nodes[number].fails:
+            raise ValueError(number)
+        return f"({number}{''.join(texts)})"
+
+    async def run() -> tuple[list[Node[Any]], Result]:
+        backend, nodes = Scripted(choose), list[Node[Any]]()
+        with contextlib.suppress(NodeError):
+            async with own_graph(backend, width=width, on_error=on_error) as graph:
+                for number, here in enumerate(given_nodes):
+                    fields = {f"x{index}": nodes[index] for index in here.parents}
+                    places = "".join(f"{{x{index}}}" for index in here.parents)
+                    if here.decodes:
+                        node: Node[Any] = graph.decode(
+                            f"{number}:{places}", expected_tokens=here.expected_tokens, **fields
+                        )
+                    else:
+                        node = graph.call(call, number, *(nodes[index] for index in here.parents))
+                    nodes.append(node)
+        assert len(backend.requests) == sum(
+            node.sent_at is not None and here.decodes for node, here in zip(nodes, given_nodes, strict=True)
+        )
+        check_consistent(graph.result, graph.run.journal.events)
+        return nodes, graph.result
+
+    return simulate(run())
+
+
+@given(graphs(), st.none() | st.integers(1, 3))
+def test_any_graph_does_what_its_nodes_say_no_later_than_it_must(
+    given_nodes: list[Given], width: int | None
+) -> None:
+    nodes, result = play(given_nodes, width, "partial")
+    texts: list[str | None] = []
+    for number, (here, node) in enumerate(zip(given_nodes, nodes, strict=True)):
+        inputs = [texts[index] for index in here.parents]
+        if None in inputs:
+            assert node.status == "skipped"
+            texts.append(None)
+        elif here.fails:
+            assert node.status == "failed"
+            texts.append(None)
+        else:
+            texts.append(f"({number}{''.join(map(str, inputs))})")
+            assert (node.status, node.output) == ("done", texts[-1])
+        if node.status != "skipped":
+            parents_ended = [nodes[index].finished_at or 0.0 for index in here.parents]
+            assert node.ready_at == max([node.planned_at, *parents_ended])
+            assert node.finished_at == (node.sent_at or 0.0) + here.seconds
+            if width is None or not here.decodes:
+                assert node.sent_at == node.ready_at
+    if width is not None:
+        check_width(result, width)
+    ends: list[int] = []
+    for here, record in zip(given_nodes, result.nodes, strict=True):
+        ends.append(max([0, *(ends[index] for index in here.parents)]) + record.usage.useful_tokens)
+    assert result.span == max(ends)
+
+
+def check_width(result: Result, width: int) -> None:
+    """Never more decodes at once than the width, and never fewer while one waits."""
+    decodes = [record for record in result.nodes if record.kind == "decode" and record.sent_at is not None]
+    times = sorted(
+        {time for record in decodes for time in (record.ready_at, record.sent_at) if time is not None}
+    )
+    for time in times:
+        running = sum((record.sent_at or 0) <= time < (record.finished_at or 0) for record in decodes)
+        waiting = any((record.ready_at or 0) <= time < (record.sent_at or 0) for record in decodes)
+        assert running <= width
+        assert not waiting or running == width
+
+
+@given(graphs(), st.none() | st.integers(1, 3))
+def test_any_graph_ends_with_its_first_failure(given_nodes: list[Given], width: int | None) -> None:
+    nodes, result = play(given_nodes, width, "raise")
+    failed = [node for node in nodes if node.status == "failed"]
+    assert result.status == ("failed" if failed else "done")
+    for node in nodes:
+        assert node.ended
+        if node.status != "done":
+            assert isinstance(node.error, NodeError)
+            assert node.error.node_id in {each.id for each in failed}
+
+
 # Outputs and ends
 
 
@@ -700,7 +854,9 @@ async def test_settling_can_be_waited_for_by_many() -> None:
         graph.call(give)
 
 
-@pytest.mark.parametrize("settings", [{"width": 0}, {"width": -1}, {"timeout": 0.0}, {"on_error": "fallback"}])
+@pytest.mark.parametrize(
+    "settings", [{"width": 0}, {"width": -1}, {"timeout": 0.0}, {"on_error": "fallback"}]
+)
 async def test_settings_that_make_no_sense_are_refused(settings: Any) -> None:
     backend = echo()
     async with flowdecode.connect(backend) as flow:

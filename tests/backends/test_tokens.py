@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowdecode.backend import Delta
 from flowdecode.context import Block, Context, Role
 from flowdecode.errors import ConfigurationError
 from flowdecode_backends.tokens import ChatTokens, Detokenizer
 
 pytest.importorskip("transformers")
 
-from tests.backends.local.tokenizers import TEMPLATES, make_tokenizer, word_piece_tokenizer  # noqa: E402
+from tests.backends.local.tokenizers import TEMPLATES, make_tokenizer, word_piece_tokenizer
 
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 STYLES = pytest.mark.parametrize("style", TEMPLATES)
@@ -181,7 +182,7 @@ def test_detokeniser_survives_any_ids(ids: list[int]) -> None:
 def test_stop_string_ends_the_text_before_it(text: str, stop: list[str]) -> None:
     tokens = ChatTokens(make_tokenizer("qwen3"))
     stream = Detokenizer(tokens, stop=stop)
-    out = []
+    out: list[Delta] = []
     for token in tokens.encode(text):
         out.append(stream.feed(token))
         if stream.stopped:
@@ -190,6 +191,6 @@ def test_stop_string_ends_the_text_before_it(text: str, stop: list[str]) -> None
         out.append(stream.finish())
     found = [text.find(end) for end in stop if end in text]
     shown = "".join(delta.text for delta in out)
-    assert shown == (text[: min(found)] if found else text)
+    assert shown == text[: min(found, default=len(text))]
     assert stream.stopped == bool(found)
     assert tokens.decode([token for delta in out for token in delta.tokens]) == shown

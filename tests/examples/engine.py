@@ -50,10 +50,11 @@ class Watched(Scripted):
         return WatchedDecoding(self, request)
 
     async def idle(self) -> None:
-        """Wait until no request is open."""
-        while self.running:
-            self._left.clear()
-            await self._left.wait()
+        """Wait until no request is open; no longer than a busy machine may take for it."""
+        async with asyncio.timeout(10):
+            while self.running:
+                self._left.clear()
+                await self._left.wait()
 
     async def held_back(self) -> None:
         """Wait until tokens have been read, and then none for many turns of the event loop."""

@@ -74,13 +74,13 @@ async def test_an_engine_that_refuses_ends_the_agent_with_an_error(name: str, lo
 
 
 async def test_who_leaves_a_langgraph_stream_frees_the_engine() -> None:
-    from examples.langgraph_node import Context, State, graph
-
+    module: Any = import_module("examples.langgraph_node")
     backend = Watched(hanging(fast(DEMO), PART, after_tokens=20))
     async with flowdecode.connect(backend) as flow, no_leaks(backend):
-        stream = graph.astream(State("Compare tea and coffee"), context=Context(flow), stream_mode="custom")
+        start, context = module.State("Compare tea and coffee"), module.Context(flow)
+        stream = module.graph.astream(start, context=context, stream_mode="custom")
         async for text in stream:
-            if "black tea" in str(text):
+            if "black tea" in text:
                 break
         await stream.aclose()
         await backend.idle()

@@ -5,23 +5,23 @@ No two kinds of names share a phrase, so that a phrase alone says what it names.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from math import lcm
 
 from flowdecode_graphs.atlas.dice import Dice
 
 __all__ = ["POOLS", "SHARED", "made_up", "paired"]
 
 _FIRST = {
-    "town": "Bram Cel Dov Fen Gri Hul Jas Kel Lum Mor Nev Osk Pel Quo Ras Sil Tam Ulv Vor Yar",
-    "river": "Ab Chi Dre Eth Fli Gal Ho Ith Jo Kri Lei Mun Nar Opp Pru Rho Shu Tes Umb Wey",
-    "founder": "Ad Ber Cor Dag Em Fre Gus Hed Ig Jor Kat Lud Mat Nor Ol Per Rag Sev Tor Wil",
-    "dish": "bou clo dab eff fra gno hib juk kno lop mip nup pli quib ruk spo toff vek wiz zub",
+    "town": "Bram Cald Dov Fenn Grim Hul Jask Kelm Lorn Mirk Nev Osk Pelt Quor Rask Sill Tamb Ulv Vorn Yarr",
+    "river": "Abr Chind Drel Eth Flin Gall Hov Ist Jod Krin Lem Mund Narl Opp Prell Rhos Shan Tess Umb Yend",
+    "founder": "Arv Berl Cord Dag Elm Frel Gust Hedr Isk Jorr Katl Lud Mirr Nord Olm Perr Ragn Sev Torv Wilk",
+    "dish": "boul clom dabb eff fraz gump hib juk kuv lopp mipp nudd plim quib rukk spoll toff vekk wizz zubb",
 }
 _LAST = {
-    "town": "avel inth orrin isk usso emby alda etti onga uvar",
-    "river": "essel ora ink ume alla ith ard enna",
-    "founder": "wen mara ulf esta oric ina anto ebel",
-    "dish": "le sa ro na ki mmo tta da",
+    "town": "avel inth orrin usso emby alda etti uvar",
+    "river": "ora ume alla enna ire",
+    "founder": "ara oric esta anto ebel ulf",
+    "dish": "a ina ello etta usk oni",
 }
 
 POOLS: dict[str, tuple[str, ...]] = {
@@ -81,6 +81,10 @@ def made_up(kind: str, count: int, dice: Dice) -> tuple[str, ...]:
 
 
 def paired(kind: str, count: int, dice: Dice) -> tuple[str, ...]:
-    """`count` different names of two common words."""
-    firsts, lasts = (words.split() for words in _PAIRS[kind])
-    return dice.sample([f"{first} {last}" for first in firsts for last in lasts], count)
+    """`count` different names of two common words; names that stand near each other share no word."""
+    firsts, lasts = (dice.sample(words.split(), len(words.split())) for words in _PAIRS[kind])
+    round_length = lcm(len(firsts), len(lasts))
+    return tuple(
+        f"{firsts[index % len(firsts)]} {lasts[(index + index // round_length) % len(lasts)]}"
+        for index in range(count)
+    )

@@ -32,7 +32,8 @@ QWEN3 = """
 
 LLAMA3 = """
 {{- '<|begin|>' }}
-{%- if messages[0].role == 'system' %}{% set system = messages[0].content | trim %}{% set messages = messages[1:] %}
+{%- if messages[0].role == 'system' %}
+{%- set system = messages[0].content | trim %}{% set messages = messages[1:] %}
 {%- else %}{% set system = '' %}{% endif %}
 {{- '<|header|>system<|/header|>\n\nCutting Knowledge Date: December 2023\n\n' + system + '<|eot|>' }}
 {%- for m in messages %}
@@ -52,7 +53,8 @@ GEMMA = """
 
 MISTRAL = """
 {{- '<s>' }}
-{%- if messages[0].role == 'system' %}{% set system = messages[0].content %}{% set messages = messages[1:] %}{% endif %}
+{%- if messages[0].role == 'system' %}
+{%- set system = messages[0].content %}{% set messages = messages[1:] %}{% endif %}
 {%- for m in messages %}
 {%- if m.role == 'user' %}
 {%- if loop.last and system is defined %}{{- '[INST] ' + system + '\n\n' + m.content + '[/INST]' }}
