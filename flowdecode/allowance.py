@@ -25,6 +25,11 @@ class Allowance:
         self._given_back = asyncio.Event()
 
     @property
+    def limited(self) -> bool:
+        """Whether there is a number to share at all."""
+        return self._left is not None
+
+    @property
     def recovers(self) -> bool:
         """Whether somebody may still give something back."""
         return self._granted > 0

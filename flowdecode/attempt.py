@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -129,8 +129,9 @@ class _Attempts:
     async def complete(self) -> None:
         """Send requests until the node is complete, its tokens are spent, or an error is final."""
         node, allowance, failures = self.node, self.node.graph.allowance, 0
+        shared = self.job.shares_allowance and allowance.limited
         while self.reason is None:
-            granted = await self.granted()
+            granted = await self.granted() if shared else None
             limit = self.limit(granted)
             if limit is not None and limit <= 0:
                 self.reason = "length"
@@ -153,13 +154,12 @@ class _Attempts:
 
     async def granted(self) -> int | None:
         """The node's next share of the answer's tokens; where none are left, what others give back."""
-        graph, share = self.node.graph, None
-        while self.job.shares_allowance:
+        graph = self.node.graph
+        while True:
             share = graph.allowance.grant(self.node.id, growing=graph.growing)
             if share != 0 or not graph.allowance.recovers:
-                break
+                return share
             await graph.allowance.given_back()
-        return share
 
     def limit(self, granted: int | None) -> int | None:
         """How many tokens the next request may decode; None: as many as the model can."""
@@ -243,15 +243,18 @@ class _Shielded:
         self._stream = await self._decoding.__aenter__()
         return self._stream
 
-    async def __aexit__(
+    def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
-        if exc_type is None and self._stream.finish_reason is not None:
-            return await self._decoding.__aexit__(None, None, None)
+    ) -> Awaitable[bool | None]:
+        leave = self._decoding.__aexit__(exc_type, exc, traceback)
+        complete = exc_type is None and self._stream.finish_reason is not None
+        return leave if complete else self._abort(leave)
+
+    async def _abort(self, leave: Awaitable[bool | None]) -> bool | None:
         with anyio.move_on_after(ABORT_DEADLINE, shield=True):
-            return await self._decoding.__aexit__(exc_type, exc, traceback)
+            return await leave
         _log.warning("The engine did not confirm within %g s that a request was aborted.", ABORT_DEADLINE)
         return None

@@ -105,7 +105,7 @@ class Execution:
         self.closing.set()
 
     def cancel(self, error: FlowdecodeError | None = None) -> None:
-        """End the run, for a reason that its result raises; `join` waits for every engine request's end."""
+        """End the run, for a reason that its result raises; `ended` waits for every engine request's end."""
         self.error = self.error or error
         self._scope.cancel()
 

@@ -57,10 +57,13 @@ class Flow:
     ) -> None:
         """End every run that is still under way, then the connection."""
         self._loop = None
-        closed = ConfigurationError("Expected an open connection: it was closed while the run was under way.")
         with CancelScope(shield=True):
             for execution in self._executions:
-                execution.cancel(closed)
+                execution.cancel(
+                    ConfigurationError(
+                        "Expected an open connection: it was closed while the run was under way."
+                    )
+                )
             try:
                 for execution in list(self._executions):
                     await execution.ended()
@@ -150,7 +153,7 @@ class Flow:
         width: int | None = None,
         timeout: float | None = None,
         on_error: Literal["partial", "raise"] = "raise",
-    ) -> AbstractAsyncContextManager[Graph]:
+    ) -> AbstractAsyncContextManager[Graph, None]:
         """A graph of one's own: add nodes inside the block; leaving it waits for all of them.
 
         With `on_error="raise"` the first failure ends the graph, and leaving it raises a NodeError;

@@ -29,6 +29,9 @@ __all__ = ["Graph"]
 
 T = TypeVar("T")
 
+_SETTINGS = ("after", "system", "id", "title", "expected_tokens", "timeout", "sampling")
+"""The keywords of `Graph.decode` that can't be fields."""
+
 
 class Graph:
     """Nodes that belong together, and the answer that they fill."""
@@ -170,15 +173,11 @@ class Graph:
         `timeout` is in seconds, for all attempts together. Raises ConfigurationError where template
         and fields don't match.
         """
-        settings: dict[str, object] = {
-            "after": after,
-            "system": system,
-            "id": id,
-            "title": title,
-            "timeout": timeout,
-        }
-        settings |= {"expected_tokens": expected_tokens, "sampling": sampling}
-        parts = parse_template(template, fields, taken=[name for name, value in settings.items() if value])
+        parts: list[str | Field] = [template]
+        if fields or "{" in template:
+            settings = (after, system, id, title, expected_tokens, timeout, sampling)
+            taken = [name for name, value in zip(_SETTINGS, settings, strict=True) if value]
+            parts = parse_template(template, fields, taken=taken)
         if not template.strip():
             raise ConfigurationError("Expected a template with a text, got an empty one.")
         if after is not None and not isinstance(after.action, Decode):
@@ -325,7 +324,7 @@ def _value(value: object) -> object:
     """A value with outputs in the place of nodes."""
     if _is_node(value):
         return value.output
-    return type(value)(map(_value, value)) if _is_sequence(value) else value
+    return type(value)(map(_value, value)) if _is_sequence(value) and _nodes(value) else value
 
 
 def _text(value: object) -> str:

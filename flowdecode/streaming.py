@@ -71,7 +71,7 @@ class AnswerText:
         raise StopAsyncIteration
 
 
-class Streaming(AbstractAsyncContextManager[Run]):
+class Streaming(AbstractAsyncContextManager[Run, None]):
     """A run as a context manager: leaving it cancels the run and waits for its clean-up."""
 
     owned = False
@@ -107,7 +107,7 @@ class Streaming(AbstractAsyncContextManager[Run]):
                     await self._flow.__aexit__(exc_type, exc, traceback)
 
 
-class OwnGraph(AbstractAsyncContextManager[Graph]):
+class OwnGraph(AbstractAsyncContextManager[Graph, None]):
     """A user's graph as a context manager: leaving it waits for all its nodes."""
 
     def __init__(self, flow: Flow, **settings: Any) -> None:

@@ -1,8 +1,10 @@
-"""What the tests of the runtime share: a strategy of given parts, and short ways to backends."""
+"""What the tests of the runtime share: a strategy of given parts, and a look at what a run says of itself."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import ClassVar
 
 from flowdecode.attempt import Decode, Retry
@@ -22,8 +24,35 @@ from flowdecode.node import Node
 from flowdecode.result import Result
 from flowdecode.strategy import Strategy
 from flowdecode.usage import Usage
+from flowdecode_backends.scripted import Replies, Scripted
 
-__all__ = ["Part", "Parts", "asked", "check_consistent"]
+__all__ = ["Door", "Part", "Parts", "asked", "check_consistent", "until"]
+
+
+class Door(Scripted):
+    """A backend that counts how often it was opened and closed, and takes some turns for both."""
+
+    def __init__(self, replies: Replies, *, error: Exception | None = None) -> None:
+        super().__init__(replies)
+        self.error = error
+        """What is raised instead of opening."""
+        self.opened = 0
+        self.closed = 0
+
+    async def __aenter__(self) -> Door:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        self.opened += 1
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.closed += 1
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
 
 class Part(Strategy, frozen=True):
@@ -60,6 +89,15 @@ class Parts(Strategy, frozen=True):
                 )
             )
         self.watch(graph, nodes)
+
+
+async def until(reached: Callable[[], object], *, turns: int = 100_000) -> None:
+    """Let other tasks run until something is the case."""
+    for _ in range(turns):
+        if reached():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never came to that")
 
 
 def asked(request: Request) -> str:

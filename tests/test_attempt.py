@@ -500,7 +500,14 @@ def test_an_engine_that_never_confirms_an_abort_is_left_behind_with_a_warning(
 
 def test_a_request_says_what_the_user_said() -> None:
     backend = Scripted([Reply(TEXT)])
-    sampling = {"temperature": 0.0, "top_p": 0.9, "top_k": 4, "min_p": 0.1, "stop": ["###"], "max_tokens": 50}
+    sampling: dict[str, Any] = {
+        "temperature": 0.0,
+        "top_p": 0.9,
+        "top_k": 4,
+        "min_p": 0.1,
+        "stop": ["###"],
+        "max_tokens": 50,
+    }
     result = sequential(
         backend, system="Be brief.", chat_template_kwargs={"enable_thinking": False}, **sampling
     )

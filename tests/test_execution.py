@@ -1,4 +1,4 @@
-"""The life of a run: what happens when parts of it fail, when it is cut short, and at every moment between."""
+"""The life of a run: when parts of it fail, when it is cut short, and cancelled at every moment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from flowdecode_backends import words
 from flowdecode_backends.scripted import Fault, FaultKind, Reply, Scripted
 from flowdecode_backends.simulated import SimulatedLoop, simulate
 from tests.leaks import no_leaks
-from tests.parts import Part, Parts, asked, check_consistent
+from tests.parts import Door, Part, Parts, asked, check_consistent
 
 TEXTS = ("Alpha, beta, gamma.", "Delta: epsilon!", "Zeta and eta 🍵 theta.", "Iota.")
 WHOLE = "\n".join(TEXTS[:3])
@@ -324,33 +324,37 @@ def test_a_timeout_in_a_fallback_or_a_retry_ends_them_too() -> None:
 
 def test_a_graph_of_ones_own_times_out() -> None:
     backend = engine({"1?": Fault(1, "hang")}, pace=1.0)
+    graphs: list[Graph] = []
 
     async def run() -> None:
-        async with no_leaks(backend), flowdecode.connect(backend) as flow:
-            with pytest.raises(RunTimeout) as raised:
-                async with flow.graph(timeout=20.0) as graph:
-                    done = graph.decode("0?")
-                    hanging = graph.decode("1?")
-                    behind = graph.decode("2? {x}", x=hanging)
-            assert done.output == TEXTS[0]
-            for node in (hanging, behind):
-                with pytest.raises(RunTimeout):
-                    _ = node.output
-            assert raised.value.partial == graph.result
-            assert graph.result.status == "timeout"
+        async with (
+            no_leaks(backend),
+            flowdecode.connect(backend) as flow,
+            flow.graph(timeout=20.0) as graph,
+        ):
+            graphs.append(graph)
+            graph.decode("0?")
+            graph.decode("2? {x}", x=graph.decode("1?"))
 
-    simulate(run())
+    with pytest.raises(RunTimeout) as raised:
+        simulate(run())
+    done, *others = graphs[0].nodes
+    assert done.output == TEXTS[0]
+    for node in others:
+        with pytest.raises(RunTimeout):
+            _ = node.output
+    assert raised.value.partial == graphs[0].result
+    assert graphs[0].result.status == "timeout"
 
 
 def test_a_graph_that_has_timed_out_takes_no_more_nodes() -> None:
     async def run() -> None:
-        async with flowdecode.connect(engine()) as flow:
-            with pytest.raises(RunTimeout):
-                async with flow.graph(timeout=20.0) as graph:
-                    await asyncio.sleep(30.0)
-                    graph.decode("0?")
+        async with flowdecode.connect(engine()) as flow, flow.graph(timeout=20.0) as graph:
+            await asyncio.sleep(30.0)
+            graph.decode("0?")
 
-    simulate(run())
+    with pytest.raises(RunTimeout):
+        simulate(run())
 
 
 def test_a_result_is_exactly_repeatable() -> None:
@@ -479,7 +483,7 @@ def cancel_at(turn: int, kind: Kind, faults: dict[str, Fault], play: Play) -> in
                     return
                 task.cancel()
                 if kind == "twice":
-                    loop.call_soon(loop.call_soon, task.cancel)
+                    loop.call_soon(lambda: loop.call_soon(task.cancel))
 
             task = asyncio.create_task(user())
             loop.turns_left, loop.then = turn, cancel
@@ -537,48 +541,23 @@ async def interrupted(turn: int) -> AsyncGenerator[None]:
 
 @pytest.mark.anyio
 async def test_cancelled_at_any_turn_of_either_event_loop() -> None:
-    for turn in range(500):
+    texts: list[str] = []
+    turn = 0
+    while not texts:
         backend = faulty_once({"0?": Fault(1, "drop")})
-        ended = False
         try:
-            async with no_leaks(backend):
-                async with interrupted(turn), flowdecode.connect(backend) as flow:
-                    async with flow.stream("All?", strategy=PARTS) as run:
-                        text = "".join([text async for text in run.text])
-                    assert text == WHOLE
-                    ended = True
+            async with no_leaks(backend), interrupted(turn), flowdecode.connect(backend) as flow:
+                async with flow.stream("All?", strategy=PARTS) as run:
+                    text = "".join([text async for text in run.text])
+                texts.append(text)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             assert task is not None
             assert task.uncancel() == 0
             assert backend.running == 0
-        if ended:
-            break
+        turn += 1
+    assert texts == [WHOLE]
     assert turn > 10
-    assert ended
-
-
-class Door(Scripted):
-    """A backend that takes turns to open and to close."""
-
-    def __init__(self, replies: Any, error: Exception | None = None) -> None:
-        super().__init__(replies)
-        self.error = error
-        self.opened = 0
-        self.closed = 0
-
-    async def __aenter__(self) -> Door:
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        if self.error is not None:
-            raise self.error
-        self.opened += 1
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.closed += 1
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("kind", ["once", "twice", "three times"])
@@ -595,7 +574,7 @@ def test_a_connection_of_ones_own_is_closed_whenever_the_run_is_cancelled(kind: 
                 def cancel() -> None:
                     task.cancel()
                     for again in range(["once", "twice", "three times"].index(kind)):
-                        loop.call_later(again * 1e-3, loop.call_soon, task.cancel)
+                        loop.call_later(again * 1e-3, task.cancel)
 
                 loop.turns_left, loop.then = turn, cancel
                 try:
@@ -619,7 +598,7 @@ def test_a_connection_of_ones_own_is_closed_whenever_the_run_is_cancelled(kind: 
 @pytest.mark.parametrize("kind", ["unavailable", "configuration"])
 def test_a_connection_that_does_not_open_leaves_nothing_behind(kind: str) -> None:
     error = BackendUnavailable("refused") if kind == "unavailable" else ConfigurationError("no model")
-    backend = Door([], error)
+    backend = Door([], error=error)
 
     async def run() -> None:
         async with no_leaks(backend):
@@ -636,11 +615,16 @@ def test_nodes_that_wait_for_a_place_are_cancelled_at_once() -> None:
 
     async def run() -> None:
         async with no_leaks(backend), flowdecode.connect(backend, concurrency=1) as flow:
-            with pytest.raises(KeyError):
+            nodes: list[Node[str]] = []
+
+            async def leave() -> None:
                 async with flow.graph() as graph:
-                    nodes: list[Node[str]] = [graph.decode("0?") for _ in range(5)]
+                    nodes.extend(graph.decode("0?") for _ in range(5))
                     await asyncio.sleep(1.5)
                     raise KeyError
+
+            with pytest.raises(KeyError):
+                await leave()
             assert {node.status for node in nodes} == {"cancelled"}
             assert len(backend.requests) == 1
             assert (await flow.run("All?", strategy="sequential")).text == WHOLE

@@ -21,35 +21,22 @@ from flowdecode.errors import (
     NodeError,
     RequestRejected,
 )
-from flowdecode.events import AnswerDelta, Event, NodeDelta, RunFinished
+from flowdecode.events import Event, RunFinished
 from flowdecode.journal import MAX_LAG
 from flowdecode.result import Result
 from flowdecode_backends.scripted import Fault, Reply, Scripted
 from flowdecode_backends.simulated import simulate
 from tests.leaks import no_leaks
-from tests.parts import Parts, asked, check_consistent
+from tests.parts import Door, Parts, asked, check_consistent, until
 
 pytestmark = pytest.mark.anyio
 
 TEXT = "One, two, three."
 
 
-class Door(Scripted):
-    """A backend that counts how often it was opened and closed."""
-
-    opened = closed = 0
-
-    async def __aenter__(self) -> Door:
-        self.opened += 1
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.sleep(0)
-        self.closed += 1
-
-
 def engine(text: str = TEXT, **reply: Any) -> Door:
-    return Door([Reply(text, **{"pace": 0, **reply})])
+    settings: Any = {"pace": 0, **reply}
+    return Door([Reply(text, **settings)])
 
 
 def silent() -> Door:
@@ -193,11 +180,7 @@ def test_a_connection_has_at_least_one_place(concurrency: int) -> None:
 
 
 async def test_a_backend_that_does_not_open_is_not_closed() -> None:
-    class Unreachable(Door):
-        async def __aenter__(self) -> Door:
-            raise BackendUnavailable("nobody there")
-
-    backend = Unreachable([])
+    backend = Door([], error=BackendUnavailable("nobody there"))
     async with no_leaks(backend):
         with pytest.raises(BackendUnavailable, match="nobody there"):
             await flowdecode.run("Count.", backend=backend, strategy="sequential")
@@ -242,7 +225,8 @@ async def test_leaving_a_stream_cancels_the_run_and_the_engines_request() -> Non
         assert "".join([text async for text in run.text]) == "One,"
         events = [event async for event in run]
         assert isinstance(events[-1], RunFinished)
-        assert (await flow.run("Count.", strategy="sequential", timeout=0.001, on_error="partial")).text
+        async with flow.stream("Count.", strategy="sequential") as again:
+            assert await first_text(again) == "One"
 
 
 async def test_leaving_a_stream_at_once_is_no_harm() -> None:
@@ -257,11 +241,15 @@ async def test_leaving_a_stream_at_once_is_no_harm() -> None:
 async def test_an_error_of_ones_own_leaves_a_stream_as_it_is() -> None:
     backend = silent()
     error = KeyError("mine")
+
+    async def leave() -> None:
+        async with flowdecode.stream("Count.", backend=backend, strategy="sequential") as run:
+            await first_text(run)
+            raise error
+
     async with no_leaks(backend):
         with pytest.raises(KeyError) as raised:
-            async with flowdecode.stream("Count.", backend=backend, strategy="sequential") as run:
-                await first_text(run)
-                raise error
+            await leave()
     assert raised.value is error
     assert (backend.opened, backend.closed) == (1, 1)
 
@@ -270,8 +258,7 @@ async def test_cancelling_who_awaits_a_run_cancels_it() -> None:
     backend = silent()
     async with no_leaks(backend):
         task = asyncio.create_task(flowdecode.run("Count.", backend=backend, strategy="sequential"))
-        while not backend.running:
-            await asyncio.sleep(0)
+        await until(lambda: backend.running)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -380,32 +367,39 @@ async def test_closing_a_connection_ends_its_runs() -> None:
             return "".join([text async for text in run.text])
 
         following = asyncio.create_task(follow())
-        while backend.running < 2:
-            await asyncio.sleep(0)
+        await until(lambda: backend.running == 2)
         await flow.__aexit__(None, None, None)
         assert (backend.running, backend.closed) == (0, 1)
-        for task in [*waiting, following]:
-            with pytest.raises(ConfigurationError, match="closed while the run was under way") as raised:
-                await task
-            assert raised.value.partial is not None
-            assert raised.value.partial.status == "cancelled"
         await streaming.__aexit__(None, None, None)
+        reached: list[Result] = []
+        for ending in [*waiting, following, run.result()]:
+            with pytest.raises(ConfigurationError, match="closed while the run was under way") as raised:
+                await ending
+            assert raised.value.partial is not None
+            reached.append(raised.value.partial)
+    assert [result.status for result in reached] == ["cancelled"] * 5
+    assert len({result.id for result in reached}) == 4, "each run has its own"
+    assert reached[-1] == reached[-2]
     assert len(backend.aborted) == 2
 
 
 async def test_closing_a_connection_ends_a_graph_that_is_open() -> None:
     backend = silent()
+    flow = flowdecode.connect(backend)
+
+    async def grow() -> None:
+        async with flow.graph() as graph:
+            node = graph.decode("Count.")
+            await turns()
+            await flow.__aexit__(None, None, None)
+            with pytest.raises(ConfigurationError, match="closed while the run was under way"):
+                _ = node.output
+            graph.decode("More.")
+
     async with no_leaks(backend):
-        flow = flowdecode.connect(backend)
         await flow.__aenter__()
         with pytest.raises(ConfigurationError, match="closed while the run was under way"):
-            async with flow.graph() as graph:
-                node = graph.decode("Count.")
-                await turns()
-                await flow.__aexit__(None, None, None)
-                with pytest.raises(ConfigurationError, match="closed while the run was under way"):
-                    _ = node.output
-                graph.decode("More.")
+            await grow()
 
 
 async def test_a_connection_can_be_closed_by_a_node_of_its_own() -> None:
@@ -417,11 +411,15 @@ async def test_a_connection_can_be_closed_by_a_node_of_its_own() -> None:
     async def close() -> None:
         closing.append(asyncio.create_task(flow.__aexit__(None, None, None)))
 
-    with pytest.raises(ConfigurationError, match="closed while"):
-        async with no_leaks(backend), flow.graph() as graph:
+    async def grow() -> None:
+        async with flow.graph() as graph:
             graph.call(close)
             graph.call(asyncio.Event().wait)
-    await closing[0]
+
+    async with no_leaks(backend):
+        with pytest.raises(ConfigurationError, match="closed while"):
+            await grow()
+        await closing[0]
 
 
 # Event loops
@@ -552,8 +550,7 @@ async def test_breaking_out_of_a_loop_lets_the_run_go_on() -> None:
             break
         async for _ in run.text:
             break
-        while not backend.requests or backend.running:
-            await asyncio.sleep(0)
+        await until(lambda: backend.requests and not backend.running)
 
 
 async def test_leaving_while_a_consumer_lags_ends_the_run() -> None:
@@ -573,11 +570,9 @@ async def test_the_text_ends_with_the_error_that_ended_the_run() -> None:
     backend = engine(fault=Fault(2, "rejected"))
     async with flowdecode.stream("Count.", backend=backend, strategy="sequential") as run:
         texts = run.text
-        seen: list[str] = []
+        assert [await anext(texts), await anext(texts)] == ["One", ","]
         with pytest.raises(RequestRejected) as raised:
-            async for text in texts:
-                seen.append(text)
-        assert seen == ["One", ","]
+            await anext(texts)
         with pytest.raises(RequestRejected):
             await anext(texts)
         with pytest.raises(RequestRejected) as again:
@@ -594,8 +589,7 @@ async def test_a_text_that_is_held_but_not_read_holds_nothing_back_without_a_tho
     backend = engine()
     async with flowdecode.stream("Count.", backend=backend, strategy="sequential") as run:
         held = run.text
-        while not backend.requests or backend.running:
-            await asyncio.sleep(0)
+        await until(lambda: backend.requests and not backend.running)
         assert await anext(held) == "One"
 
 

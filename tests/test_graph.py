@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, cast
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar, cast
 
 import pytest
 from hypothesis import given
@@ -39,18 +40,46 @@ def echo() -> Scripted:
     return Scripted(lambda request: Reply(f"<{asked(request)}>", pace=0))
 
 
-@asynccontextmanager
-async def own_graph(
-    backend: Scripted | None = None, *, concurrency: int | None = None, **settings: Any
-) -> AsyncGenerator[Graph]:
+class OwnGraph(AbstractAsyncContextManager[Graph, None]):
     """A graph of a connection of its own, which leaves nothing behind."""
-    backend = backend or echo()
-    async with (
-        no_leaks(backend),
-        flowdecode.connect(backend, concurrency=concurrency) as flow,
-        flow.graph(**settings) as graph,
-    ):
-        yield graph
+
+    def __init__(
+        self, backend: Scripted | None = None, *, concurrency: int | None = None, **settings: Any
+    ) -> None:
+        self._backend = backend or echo()
+        self._flow = flowdecode.connect(self._backend, concurrency=concurrency)
+        self._settings = settings
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Graph:
+        await self._stack.enter_async_context(no_leaks(self._backend))
+        await self._stack.enter_async_context(self._flow)
+        return await self._stack.enter_async_context(self._flow.graph(**self._settings))
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(exc_type, exc, traceback)
+
+
+E = TypeVar("E", bound=BaseException)
+Grow = Callable[[Graph], Awaitable[object]]
+
+
+async def broken(
+    error: type[E], grow: Grow, backend: Scripted | None = None, match: str | None = None, **settings: Any
+) -> tuple[E, Graph]:
+    """The error with which a graph is left that `grow` has grown, and the graph."""
+    graphs: list[Graph] = []
+
+    async def whole() -> None:
+        async with OwnGraph(backend, **settings) as graph:
+            graphs.append(graph)
+            await grow(graph)
+
+    with pytest.raises(error, match=match) as raised:
+        await whole()
+    return raised.value, graphs[0]
 
 
 async def give(value: Any = None) -> Any:
@@ -74,7 +103,7 @@ def statuses(result: Result) -> dict[str, str]:
 
 
 async def test_nodes_decode_from_templates_and_each_other() -> None:
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         facts = graph.decode("Facts?")
         essay = graph.decode("Essay from {facts}, {tone}.", facts=facts, tone="warm")
         assert await essay == "<Essay from <Facts?>, warm.>"
@@ -88,7 +117,7 @@ async def test_nodes_decode_from_templates_and_each_other() -> None:
 
 async def test_fields_are_block_borders_and_values_are_never_scanned() -> None:
     backend = echo()
-    async with own_graph(backend) as graph:
+    async with OwnGraph(backend) as graph:
         graph.decode("a {x} b {y}{x}", x="{y} {0} %s", y=7)
     assert backend.requests[0].context.blocks() == [
         Block("user", "a "),
@@ -101,14 +130,14 @@ async def test_fields_are_block_borders_and_values_are_never_scanned() -> None:
 
 async def test_without_fields_braces_are_literal() -> None:
     backend = echo()
-    async with own_graph(backend) as graph:
+    async with OwnGraph(backend) as graph:
         graph.decode('Return {"name": {x}} and {}')
     assert asked(backend.requests[0]) == 'Return {"name": {x}} and {}'
 
 
 async def test_a_node_has_its_own_sampling() -> None:
     backend = echo()
-    async with own_graph(backend) as graph:
+    async with OwnGraph(backend) as graph:
         short = graph.decode(
             "a", sampling={"max_tokens": 1, "chat_template_kwargs": {"enable_thinking": True}}
         )
@@ -121,7 +150,7 @@ async def test_a_node_has_its_own_sampling() -> None:
 
 async def test_a_conversation_goes_on_from_the_sampled_tokens() -> None:
     backend = echo()
-    async with own_graph(backend) as graph:
+    async with OwnGraph(backend) as graph:
         first = graph.decode("One.", system="Be brief.")
         second = graph.decode("Two.", after=first)
         graph.decode("Three {x}.", after=second, x=first)
@@ -136,45 +165,44 @@ async def test_a_conversation_goes_on_from_the_sampled_tokens() -> None:
     assert records[1].usage.cached_tokens >= records[1].expected_cached_tokens
 
 
-@pytest.mark.parametrize(
-    ("act", "message"),
-    [
-        (lambda graph: graph.decode(""), "got an empty one"),
-        (lambda graph: graph.decode(" \n"), "got an empty one"),
-        (lambda graph: graph.decode("{a} {b}", a=1), "got none for b"),
-        (lambda graph: graph.decode("{a}", a=1, b=2), r"Expected \{b\} in the template"),
-        (lambda graph: graph.decode("About {title}.", title="Tea"), r"another name for the field \{title\}"),
-        (lambda graph: graph.decode("{a} {id}", a=1, id="x"), r"another name for the field \{id\}"),
-        (lambda graph: graph.decode("x", after=graph.call(give)), "Expected `after` to be a decode"),
-        (lambda graph: graph.decode("x", after=graph.decode("y"), system="z"), "`after` without `system`"),
-        (
-            lambda graph: graph.decode(
-                "x", after=graph.decode("y"), sampling={"chat_template_kwargs": {"a": 1}}
-            ),
-            "`after` without",
-        ),
-        (lambda graph: graph.decode("x", sampling={"max_tokens": 0}), "at `max_tokens`"),
-        (lambda graph: [graph.decode("x", id="same") for _ in range(2)], "no other node has, got 'same'"),
-        (lambda graph: graph.prompt, "a graph of one's own has none"),
-        (lambda graph: graph.result, "Leave its `async with` block first"),
-    ],
-)
+MISTAKES: list[tuple[Callable[[Graph], object], str]] = [
+    (lambda graph: graph.decode(""), "got an empty one"),
+    (lambda graph: graph.decode(" \n"), "got an empty one"),
+    (lambda graph: graph.decode("{a} {b}", a=1), "got none for b"),
+    (lambda graph: graph.decode("{a}", a=1, b=2), r"Expected \{b\} in the template"),
+    (lambda graph: graph.decode("About {title}.", title="Tea"), r"another name for the field \{title\}"),
+    (lambda graph: graph.decode("{a} {id}", a=1, id="x"), r"another name for the field \{id\}"),
+    (lambda graph: graph.decode("x", after=graph.call(give)), "Expected `after` to be a decode"),
+    (lambda graph: graph.decode("x", after=graph.decode("y"), system="z"), "`after` without `system`"),
+    (
+        lambda graph: graph.decode("x", after=graph.decode("y"), sampling={"chat_template_kwargs": {"a": 1}}),
+        "`after` without",
+    ),
+    (lambda graph: graph.decode("x", sampling={"max_tokens": 0}), "at `max_tokens`"),
+    (lambda graph: [graph.decode("x", id="same") for _ in range(2)], "no other node has, got 'same'"),
+    (lambda graph: graph.prompt, "a graph of one's own has none"),
+    (lambda graph: graph.result, "Leave its `async with` block first"),
+]
+
+
+@pytest.mark.parametrize(("act", "message"), MISTAKES)
 async def test_a_call_that_can_not_work_says_so_at_once(act: Callable[[Graph], object], message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message) as raised:
-        async with own_graph() as graph:
-            act(graph)
-    assert raised.value.partial is not None
-    assert raised.value.partial == graph.result
+    async def grow(graph: Graph) -> None:
+        act(graph)
+
+    error, graph = await broken(ConfigurationError, grow, match=message)
+    assert error.partial == graph.result
 
 
 async def test_a_template_of_nothing_but_empty_fields_fails_clearly() -> None:
-    with pytest.raises(NodeError, match="every field of '{x}' is empty"):
-        async with own_graph() as graph:
-            graph.decode("{x}", x="")
+    async def grow(graph: Graph) -> None:
+        graph.decode("{x}", x="")
+
+    await broken(NodeError, grow, match=r"every field of '\{x\}' is empty")
 
 
 async def test_a_settings_name_in_braces_is_literal_where_it_is_not_passed() -> None:
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         assert await graph.decode("A {title}, an {id}.", expected_tokens=5) == "<A {title}, an {id}.>"
 
 
@@ -182,7 +210,7 @@ async def test_a_settings_name_in_braces_is_literal_where_it_is_not_passed() -> 
     "text", ["日本茶 🍵", "\u05e9\u05dc\u05d5\u05dd", "a\ud800b", "e\u0301", "\x00", "🏳️‍🌈"]
 )
 async def test_any_text_goes_through(text: str) -> None:
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         node = graph.decode("{x}", x=text)
         again = graph.decode("{node}{text}", node=node, text=text)
     assert again.output == f"<<{text}>{text}>"
@@ -196,7 +224,7 @@ async def test_a_call_gets_the_outputs_of_its_arguments() -> None:
     async def join(*parts: str, sep: str) -> str:
         return sep.join(parts)
 
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         one = graph.decode("1")
         joined = graph.call(join, one, "x", graph.call(give, "2"), sep=graph.call(give, "-"))
         assert await joined == "<1>-x-2"
@@ -205,18 +233,20 @@ async def test_a_call_gets_the_outputs_of_its_arguments() -> None:
 
 
 async def test_a_call_may_return_anything() -> None:
-    async with own_graph() as graph:
-        nodes = [graph.call(give, value) for value in (None, 0, [], Exception("a value"))]
+    async with OwnGraph() as graph:
+        values: list[object] = [None, 0, [], Exception("a value")]
+        nodes = [graph.call(give, value) for value in values]
     assert [node.output for node in nodes[:3]] == [None, 0, []]
     assert isinstance(nodes[3].output, Exception)
 
 
 @pytest.mark.parametrize("function", [lambda: 3, print, lambda: None])
 async def test_a_function_that_is_no_coroutine_function_is_named(function: Any) -> None:
-    with pytest.raises(NodeError, match=r"Expected a coroutine function, got .*to_thread") as raised:
-        async with own_graph() as graph:
-            graph.call(function)
-    assert isinstance(raised.value.__cause__, ConfigurationError)
+    async def grow(graph: Graph) -> None:
+        graph.call(function)
+
+    error, _ = await broken(NodeError, grow, match=r"Expected a coroutine function, got .*to_thread")
+    assert isinstance(error.__cause__, ConfigurationError)
 
 
 async def test_any_awaitable_will_do() -> None:
@@ -225,7 +255,7 @@ async def test_any_awaitable_will_do() -> None:
         made.set_result(7)
         return made
 
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         assert await graph.call(future) == 7
         assert await graph.call(asyncio.to_thread, len, "tea") == 3
 
@@ -247,12 +277,13 @@ async def test_whatever_a_call_raises_is_the_cause_of_its_nodes_error(error: Exc
     async def fail() -> None:
         raise error
 
-    with pytest.raises(NodeError) as raised:
-        async with own_graph() as graph:
-            graph.call(fail)
-    assert raised.value.node_id == "1"
-    assert raised.value.__cause__ is error
-    assert raised.value.partial == graph.result
+    async def grow(graph: Graph) -> None:
+        graph.call(fail)
+
+    raised, graph = await broken(NodeError, grow)
+    assert raised.node_id == "1"
+    assert raised.__cause__ is error
+    assert raised.partial == graph.result
     assert graph.result.status == "failed"
 
 
@@ -267,7 +298,7 @@ async def test_stop_iteration_and_an_exception_group_of_a_task_group_are_errors_
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(boom())
 
-    async with own_graph(on_error="partial") as graph:
+    async with OwnGraph(on_error="partial") as graph:
         nodes = [graph.call(each) for each in (stop, stop_at_once, group)]
     causes = [cast(NodeError, node.error).__cause__ for node in nodes]
     assert [type(cause) for cause in causes] == [RuntimeError, StopIteration, ExceptionGroup]
@@ -289,7 +320,7 @@ async def test_a_call_that_cancels_itself_has_failed() -> None:
         raise asyncio.CancelledError
 
     for function in (cancelled_elsewhere, cancel_itself, at_once):
-        async with own_graph(on_error="partial") as graph:
+        async with OwnGraph(on_error="partial") as graph:
             node = graph.call(function)
             behind = graph.call(give, node)
             other = graph.decode("Go on.")
@@ -311,15 +342,16 @@ async def test_a_call_that_swallows_cancellation_is_ended_all_the_same() -> None
                 swallowed += 1
         return "at last"
 
-    with pytest.raises(KeyError, match="leave"):
-        async with own_graph() as graph:
-            node = graph.call(stubborn)
-            behind = graph.call(give, node)
-            await turns()
-            raise KeyError("leave")
+    async def grow(graph: Graph) -> None:
+        node = graph.call(stubborn)
+        graph.call(give, node)
+        await turns()
+        raise KeyError
+
+    _, graph = await broken(KeyError, grow)
     assert swallowed == 20
     assert statuses(graph.result) == {"1": "done", "2": "cancelled"}
-    assert behind.error is None
+    assert [node.error for node in graph.nodes] == [None, None]
 
 
 async def test_a_call_that_fails_when_it_is_cancelled_does_no_harm() -> None:
@@ -329,16 +361,17 @@ async def test_a_call_that_fails_when_it_is_cancelled_does_no_harm() -> None:
         finally:
             raise ValueError("in the way out")
 
-    with pytest.raises(KeyError, match="leave"):
-        async with own_graph() as graph:
-            graph.call(clumsy)
-            await turns()
-            raise KeyError("leave")
+    async def grow(graph: Graph) -> None:
+        graph.call(clumsy)
+        await turns()
+        raise KeyError
+
+    _, graph = await broken(KeyError, grow)
     assert graph.result.status == "cancelled"
 
 
 async def test_a_call_may_grow_the_graph() -> None:
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
 
         async def plan(depth: int) -> str:
             children = [graph.call(plan, depth - 1) for _ in range(2)] if depth else []
@@ -360,7 +393,7 @@ async def test_nodes_see_the_variables_that_were_set_before_the_graph_and_change
         return seen
 
     variable.set("before")
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         one = graph.call(look_and_set, "one")
         other = graph.call(look_and_set, "other")
         behind = graph.call(look_and_set, one)
@@ -383,7 +416,7 @@ async def test_a_node_starts_when_its_last_parent_is_done_and_not_before() -> No
         started.append("".join(parts))
         return "".join(parts)
 
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         first, second = graph.call(wait, "a"), graph.call(wait, "b")
         both = graph.call(behind, first, second, first)
         only = graph.call(behind, first)
@@ -398,7 +431,7 @@ async def test_a_node_starts_when_its_last_parent_is_done_and_not_before() -> No
 
 
 async def test_a_late_node_of_finished_parents_starts_at_once() -> None:
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         node = graph.decode("One.")
         await node
         late = graph.decode("Two {node}.", node=node)
@@ -406,7 +439,7 @@ async def test_a_late_node_of_finished_parents_starts_at_once() -> None:
 
 
 async def test_a_node_has_its_events_and_times_in_order() -> None:
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         parent = graph.decode("One.")
         graph.call(give, parent)
     events = graph.run.journal.events
@@ -433,7 +466,7 @@ async def test_a_node_has_its_events_and_times_in_order() -> None:
 
 
 async def test_ids_are_numbers_unless_they_are_given() -> None:
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         nodes = [graph.call(give), graph.call(give), graph.decode("x", id="5"), graph.decode("x", id="a")]
         nodes += [graph.call(give), graph.call(give)]
     assert [node.id for node in nodes] == ["1", "2", "5", "a", "6", "7"]
@@ -444,20 +477,20 @@ async def test_a_thousand_nodes(width: int | None) -> None:
     async def add(*numbers: int) -> int:
         return sum(numbers) + 1
 
-    async with own_graph(width=width) as graph:
+    async with OwnGraph(width=width) as graph:
         layer: list[Node[Any]] = [graph.call(give, 1) for _ in range(100)]
         for _ in range(4):
             layer = [graph.call(add, layer[i - 1], layer[i]) for i in range(100)]
-            texts = [graph.decode("{x}", x=node) for node in layer]
+        texts = [graph.decode("{x}", x=node) for node in [*layer, *layer, *layer]]
         total = graph.call(add, *layer)
     assert total.output == 100 * 31 + 1
-    assert [text.output for text in texts] == ["<31>"] * 100
-    assert len(graph.result.nodes) == 901
+    assert [text.output for text in texts] == ["<31>"] * 300
+    assert len(graph.result.nodes) == 801
     assert set(statuses(graph.result).values()) == {"done"}
 
 
 async def test_a_chain_of_a_thousand_decodes() -> None:
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         node = graph.decode("{x}", x=0)
         for _ in range(999):
             node = graph.decode("{x}", x=graph.call(len_of, node))
@@ -470,7 +503,7 @@ async def len_of(text: str) -> int:
 
 
 async def test_a_deep_chain_of_failures_needs_no_recursion() -> None:
-    async with own_graph(on_error="partial") as graph:
+    async with OwnGraph(on_error="partial") as graph:
         node = graph.call(boom)
         for _ in range(3_000):
             node = graph.call(boom, node)
@@ -489,7 +522,7 @@ async def test_the_width_counts_decodes_and_never_calls() -> None:
 
     backend = echo()
     open_at_once: list[int] = []
-    async with own_graph(backend, width=2) as graph:
+    async with OwnGraph(backend, width=2) as graph:
         for index in range(10):
             graph.decode(f"{index} one two three")
             graph.call(wait)
@@ -502,7 +535,7 @@ async def test_the_width_counts_decodes_and_never_calls() -> None:
 
 async def test_the_longest_path_goes_first() -> None:
     backend = echo()
-    async with own_graph(backend, width=1) as graph:
+    async with OwnGraph(backend, width=1) as graph:
         graph.decode("first")
         graph.decode("short", expected_tokens=10)
         long = graph.decode("long", expected_tokens=10)
@@ -522,67 +555,74 @@ async def test_the_longest_path_goes_first() -> None:
 
 
 async def test_the_first_failure_ends_the_graph() -> None:
+    async def grow(graph: Graph) -> None:
+        graph.call(asyncio.Event().wait)
+        graph.decode("one two three")
+        bad = graph.add(boom, id="bad")
+        graph.decode("{bad}", bad=bad)
+
     backend = echo()
-    with pytest.raises(NodeError, match="Node 'bad' failed: boom") as raised:
-        async with own_graph(backend) as graph:
-            slow = graph.call(asyncio.Event().wait)
-            decode = graph.decode("one two three")
-            bad = graph.add(boom, id="bad")
-            behind = graph.decode("{bad}", bad=bad)
+    error, graph = await broken(NodeError, grow, backend, match="Node 'bad' failed: boom")
     assert statuses(graph.result) == {"1": "cancelled", "2": "cancelled", "bad": "failed", "4": "skipped"}
     assert len(backend.aborted) == len(backend.requests)
-    assert raised.value.partial == graph.result
+    assert error.partial == graph.result
     assert graph.result.status == "failed"
-    for node in (slow, decode, bad, behind):
+    for node in graph.nodes:
         with pytest.raises(NodeError) as again:
             _ = node.output
-        assert again.value is raised.value
+        assert again.value is error
 
 
 @pytest.mark.parametrize("others", [0, 2])
 async def test_awaiting_a_node_that_fails_raises_the_same(others: int) -> None:
-    with pytest.raises(NodeError) as raised:
-        async with own_graph() as graph:
-            for _ in range(others):
-                graph.decode("one two three")
-            await graph.call(give, graph.call(boom))
-    assert raised.value.partial == graph.result
+    async def grow(graph: Graph) -> None:
+        for _ in range(others):
+            graph.decode("one two three")
+        await graph.call(give, graph.call(boom))
+
+    error, graph = await broken(NodeError, grow)
+    assert error.partial == graph.result
     assert graph.result.status == "failed"
 
 
 async def test_a_single_decode_fails_as_a_node_too() -> None:
-    with pytest.raises(NodeError, match="refused") as raised:
-        async with own_graph(Scripted([Reply("", fault=Fault(0, "rejected"))])) as graph:
-            graph.decode("x")
-    assert isinstance(raised.value.__cause__, RequestRejected)
-    assert raised.value.partial == graph.result
+    async def grow(graph: Graph) -> None:
+        graph.decode("x")
+
+    refusing = Scripted([Reply("", fault=Fault(0, "rejected"))])
+    error, graph = await broken(NodeError, grow, refusing, match="refused")
+    assert isinstance(error.__cause__, RequestRejected)
+    assert error.partial == graph.result
 
 
 async def test_an_error_of_ones_own_leaves_the_graph_and_cancels_it() -> None:
-    error = KeyError("mine")
+    mine = KeyError("mine")
+
+    async def grow(graph: Graph) -> None:
+        graph.decode("one two three")
+        await turns(4)
+        raise mine
+
     backend = echo()
-    with pytest.raises(KeyError) as raised:
-        async with own_graph(backend) as graph:
-            node = graph.decode("one two three")
-            await turns(4)
-            raise error
-    assert raised.value is error
+    error, graph = await broken(KeyError, grow, backend)
+    assert error is mine
     assert graph.result.status == "cancelled"
     assert len(backend.aborted) == 1
     assert graph.result.nodes[0].text != ""
     with pytest.raises(ConfigurationError, match="it is cancelled"):
-        _ = node.output
+        _ = graph.nodes[0].output
 
 
 async def test_a_failure_that_is_caught_ends_the_graph_all_the_same() -> None:
-    with pytest.raises(NodeError, match="boom"):
-        async with own_graph() as graph:
-            with pytest.raises(NodeError):
-                await graph.call(boom)
+    async def grow(graph: Graph) -> None:
+        with contextlib.suppress(NodeError):
+            await graph.call(boom)
+
+    await broken(NodeError, grow, match="boom")
 
 
 async def test_with_partial_the_others_go_on() -> None:
-    async with own_graph(on_error="partial") as graph:
+    async with OwnGraph(on_error="partial") as graph:
         bad = graph.call(boom)
         behind = graph.decode("{bad}", bad=bad)
         far = graph.call(give, behind)
@@ -607,7 +647,7 @@ async def test_with_partial_the_others_go_on() -> None:
 
 async def test_a_backends_fault_is_partial_too() -> None:
     backend = Scripted([Reply("x", match="bad", fault=Fault(0, "rejected")), Reply("fine")])
-    async with own_graph(backend, on_error="partial") as graph:
+    async with OwnGraph(backend, on_error="partial") as graph:
         graph.decode("bad")
         graph.decode("good")
     assert statuses(graph.result) == {"1": "failed", "2": "done"}
@@ -641,7 +681,7 @@ def graphs(draw: st.DrawFn) -> list[Given]:
 
 
 def play(given_nodes: list[Given], width: int | None, on_error: str) -> tuple[list[Node[Any]], Result]:
-    """Run a graph in virtual time; a node waits for its seconds, then says its number and its parents' texts."""
+    """Run a graph in virtual time; a node waits its seconds and says its number and its parents' texts."""
 
     def choose(request: Request) -> Reply:
         number, _, text = asked(request).partition(":")
@@ -656,11 +696,12 @@ def play(given_nodes: list[Given], width: int | None, on_error: str) -> tuple[li
         return f"({number}{''.join(texts)})"
 
     async def run() -> tuple[list[Node[Any]], Result]:
-        backend, nodes = Scripted(choose), list[Node[Any]]()
+        backend, nodes, own = Scripted(choose), list[Node[Any]](), list[Graph]()
         with contextlib.suppress(NodeError):
-            async with own_graph(backend, width=width, on_error=on_error) as graph:
+            async with OwnGraph(backend, width=width, on_error=on_error) as graph:
+                own.append(graph)
                 for number, here in enumerate(given_nodes):
-                    fields = {f"x{index}": nodes[index] for index in here.parents}
+                    fields: Any = {f"x{index}": nodes[index] for index in here.parents}
                     places = "".join(f"{{x{index}}}" for index in here.parents)
                     if here.decodes:
                         node: Node[Any] = graph.decode(
@@ -672,8 +713,8 @@ def play(given_nodes: list[Given], width: int | None, on_error: str) -> tuple[li
         assert len(backend.requests) == sum(
             node.sent_at is not None and here.decodes for node, here in zip(nodes, given_nodes, strict=True)
         )
-        check_consistent(graph.result, graph.run.journal.events)
-        return nodes, graph.result
+        check_consistent(own[0].result, own[0].run.journal.events)
+        return nodes, own[0].result
 
     return simulate(run())
 
@@ -739,18 +780,18 @@ def test_any_graph_ends_with_its_first_failure(given_nodes: list[Given], width: 
 
 async def test_an_output_is_there_once_the_node_is_done() -> None:
     gate = asyncio.Event()
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         node = graph.call(gate.wait)
         behind = graph.call(give, node)
         for early in (node, behind):
-            with pytest.raises(ConfigurationError, match="to be done, it is (running|waiting).*Await it"):
+            with pytest.raises(ConfigurationError, match=r"to be done, it is (running|waiting).*Await it"):
                 _ = early.output
         gate.set()
     assert behind.output is True
 
 
 async def test_a_node_can_be_awaited_by_many_before_and_after_its_end() -> None:
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         node = graph.decode("One.")
 
         async def follow() -> str:
@@ -766,22 +807,23 @@ async def test_a_node_can_be_awaited_by_many_before_and_after_its_end() -> None:
 
 
 async def test_a_task_that_awaits_a_node_learns_that_the_graph_was_cancelled() -> None:
-    with pytest.raises(KeyError):
-        async with own_graph() as graph:
-            node = graph.call(asyncio.Event().wait)
+    following: list[asyncio.Task[object]] = []
 
-            async def follow() -> object:
-                return await node
+    async def follow(node: Node[object]) -> object:
+        return await node
 
-            waiting = asyncio.create_task(follow())
-            await turns()
-            raise KeyError
+    async def grow(graph: Graph) -> None:
+        following.append(asyncio.create_task(follow(graph.call(asyncio.Event().wait))))
+        await turns()
+        raise KeyError
+
+    await broken(KeyError, grow)
     with pytest.raises(ConfigurationError, match="Its run was cancelled"):
-        await waiting
+        await following[0]
 
 
 async def test_nothing_is_added_to_a_graph_that_was_left() -> None:
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         node = graph.decode("One.")
     for add in (lambda: graph.decode("x"), lambda: graph.call(give), lambda: graph.call(give, node)):
         with pytest.raises(ConfigurationError, match="its block was left"):
@@ -789,15 +831,17 @@ async def test_nothing_is_added_to_a_graph_that_was_left() -> None:
 
 
 async def test_nothing_is_added_to_a_graph_that_has_failed() -> None:
-    with pytest.raises(NodeError, match="boom"):
-        async with own_graph() as graph:
-            graph.call(boom)
-            await turns()
-            graph.decode("x")
+    async def grow(graph: Graph) -> None:
+        graph.call(boom)
+        await turns()
+        graph.decode("x")
+
+    error, graph = await broken(NodeError, grow, match="boom")
+    assert error.partial == graph.result
 
 
 async def test_a_graph_without_nodes_is_done() -> None:
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         pass
     assert graph.result.status == "done"
     assert graph.result.nodes == ()
@@ -805,7 +849,7 @@ async def test_a_graph_without_nodes_is_done() -> None:
 
 
 async def test_parents_are_of_the_same_run() -> None:
-    async with own_graph() as one, own_graph() as other:
+    async with OwnGraph() as one, OwnGraph() as other:
         node = one.decode("One.")
         for add in (
             lambda: other.decode("{x}", x=node),
@@ -820,7 +864,7 @@ async def test_parents_are_of_the_same_run() -> None:
 
 
 async def test_a_branch_is_of_the_same_run_and_ends_with_it() -> None:
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         branch = graph.branch()
         parent = graph.decode("One.")
         child = branch.decode("Two {parent}.", parent=parent)
@@ -828,7 +872,7 @@ async def test_a_branch_is_of_the_same_run_and_ends_with_it() -> None:
 
 
 async def test_a_branch_whose_parents_graph_is_stopped_does_not_wait_for_ever() -> None:
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         branch = graph.branch()
         running = branch.call(asyncio.Event().wait)
         waiting = branch.call(give, running)
@@ -836,7 +880,8 @@ async def test_a_branch_whose_parents_graph_is_stopped_does_not_wait_for_ever() 
         behind = graph.call(give, children[0])
         await turns()
         branch.abandon()
-        for node in (*children, behind):
+        late = graph.call(give, waiting)
+        for node in (*children, behind, late):
             with pytest.raises(NodeError, match="cancelled"):
                 await node
     assert graph.result.status == "done"
@@ -844,7 +889,7 @@ async def test_a_branch_whose_parents_graph_is_stopped_does_not_wait_for_ever() 
 
 async def test_settling_can_be_waited_for_by_many() -> None:
     gate = asyncio.Event()
-    async with own_graph() as graph:
+    async with OwnGraph() as graph:
         graph.call(gate.wait)
         waiting = [asyncio.create_task(graph.settled()) for _ in range(3)]
         await turns()
@@ -866,8 +911,37 @@ async def test_settings_that_make_no_sense_are_refused(settings: Any) -> None:
 
 
 async def test_every_error_that_leaves_a_graph_is_one_of_the_tree_or_the_users_own() -> None:
-    with pytest.raises(FlowdecodeError) as raised:
-        async with own_graph() as graph:
-            for _ in range(5):
-                graph.call(boom)
-    assert not isinstance(raised.value, BaseExceptionGroup)
+    async def grow(graph: Graph) -> None:
+        for _ in range(5):
+            graph.call(boom)
+
+    error, _ = await broken(FlowdecodeError, grow)
+    assert not isinstance(error, BaseExceptionGroup)
+
+
+# Lists of nodes
+
+
+async def test_lists_of_nodes_are_inputs() -> None:
+    async def count(parts: list[str], more: tuple[object, ...] = ()) -> str:
+        return f"{len(parts)}{more}"
+
+    async with OwnGraph() as graph:
+        parts = [graph.decode("a"), graph.decode("b")]
+        text = graph.decode("All: {parts}.", parts=parts)
+        counted = graph.call(count, parts, more=(graph.call(give, 1), [parts[0]]))
+    assert text.output == "<All: <a>\n\n<b>.>"
+    assert counted.output == "2(1, ['<a>'])"
+    assert graph.result.nodes[2].parents == ("1", "2")
+
+
+async def test_a_list_without_nodes_is_passed_as_it_is() -> None:
+    collected: list[str] = []
+
+    async def collect(text: str, into: list[str]) -> None:
+        into.append(text)
+
+    async with OwnGraph() as graph:
+        for number in range(3):
+            graph.call(collect, graph.decode("{n}", n=number), collected)
+    assert sorted(collected) == ["<0>", "<1>", "<2>"]

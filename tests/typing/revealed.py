@@ -79,7 +79,9 @@ async def connecting(backend: Backend) -> None:
             assert_type(run, Run)
         async with flow.graph(width=None, timeout=None, on_error="raise") as graph:
             assert_type(graph, Graph)
-            assert_type(graph.result, Result)
+            essay = graph.decode("Essay?")
+        assert_type(essay.output, str)
+        assert_type(graph.result, Result)
     assert_type(flowdecode.connect(backend), Flow)
 
 

@@ -7,7 +7,17 @@ from typing import Literal, NamedTuple, get_args
 
 from flowdecode_graphs.atlas.world import ATLAS, Hotel, Town
 
-__all__ = ["FIELDS", "TOPICS", "Fact", "Topic", "all_facts", "district_facts", "facts", "hotel_facts", "sight_facts"]
+__all__ = [
+    "FIELDS",
+    "TOPICS",
+    "Fact",
+    "Topic",
+    "all_facts",
+    "district_facts",
+    "facts",
+    "hotel_facts",
+    "sight_facts",
+]
 
 Topic = Literal["nature", "history", "landmark", "food", "festival", "craft", "hotels", "sights"]
 TOPICS: tuple[Topic, ...] = get_args(Topic)

@@ -9,14 +9,19 @@ from math import lcm
 
 from flowdecode_graphs.atlas.dice import Dice
 
-__all__ = ["POOLS", "SHARED", "made_up", "paired"]
+__all__ = ["POOLS", "SHARED", "made_up", "paired", "strangers"]
 
 _FIRST = {
     "town": "Bram Cald Dov Fenn Grim Hul Jask Kelm Lorn Mirk Nev Osk Pelt Quor Rask Sill Tamb Ulv Vorn Yarr",
     "river": "Abr Chind Drel Eth Flin Gall Hov Ist Jod Krin Lem Mund Narl Opp Prell Rhos Shan Tess Umb Yend",
     "founder": "Arv Berl Cord Dag Elm Frel Gust Hedr Isk Jorr Katl Lud Mirr Nord Olm Perr Ragn Sev Torv Wilk",
-    "dish": "boul clom dabb eff fraz gump hib juk kuv lopp mipp nudd plim quib rukk spoll toff vekk wizz zubb",
+    "dish": "boul clom dabb eff fraz gump hib juk kuv lopp mipp nudd plim quib rukk spol toff vekk wizz zub",
 }
+_STRANGERS = {
+    "train": "Ald Bast Clov Drus Esk Garr Holb Irv Kolb Marn Nimb Orl Pask Rudd Stev Tolm Wend Zell",
+    "heldout": "Barl Culd Dask Hesk Jarn Lomb Osp Trev",
+}
+"""First syllables of towns that are not in the Atlas."""
 _LAST = {
     "town": "avel inth orrin usso emby alda etti uvar",
     "river": "ora ume alla enna ire",
@@ -77,7 +82,8 @@ _PAIRS = {
 def made_up(kind: str, count: int, dice: Dice) -> tuple[str, ...]:
     """`count` words that no language has, each with another first syllable."""
     firsts = dice.sample(_FIRST[kind].split(), count)
-    return tuple(first + last for first, last in zip(firsts, dice.spread(_LAST[kind].split(), count), strict=True))
+    lasts = dice.spread(_LAST[kind].split(), count)
+    return tuple(first + last for first, last in zip(firsts, lasts, strict=True))
 
 
 def paired(kind: str, count: int, dice: Dice) -> tuple[str, ...]:
@@ -88,3 +94,10 @@ def paired(kind: str, count: int, dice: Dice) -> tuple[str, ...]:
         f"{firsts[index % len(firsts)]} {lasts[(index + index // round_length) % len(lasts)]}"
         for index in range(count)
     )
+
+
+def strangers(dice: Dice, *, heldout: bool) -> tuple[str, str]:
+    """Two towns that are not in the Atlas; training and held-out questions have others."""
+    first, second = dice.sample(_STRANGERS["heldout" if heldout else "train"].split(), 2)
+    endings = _LAST["town"].split()
+    return first + dice.choice(endings), second + dice.choice(endings)

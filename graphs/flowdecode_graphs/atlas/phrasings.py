@@ -35,14 +35,14 @@ class Phrasings(NamedTuple):
 
 
 TOPIC_WORDS: dict[Topic, tuple[str, ...]] = {
-    "nature": ("nature", "land and weather"),
+    "nature": ("nature", "landscape"),
     "history": ("history", "past"),
     "landmark": ("landmark", "famous building"),
     "food": ("food", "kitchen"),
     "festival": ("festival", "great feast"),
     "craft": ("craft", "handwork"),
-    "hotels": ("hotels", "places to sleep"),
-    "sights": ("sights", "things to see"),
+    "hotels": ("hotels", "inns"),
+    "sights": ("sights", "attractions"),
 }
 
 GUIDE = Phrasings(
@@ -114,7 +114,8 @@ CRITERION_WORDS: dict[Criterion, tuple[str, ...]] = {
 CHOICE = Phrasings(
     train=(
         "Choose a hotel in {town}, plan two days in its district and add up the cost of {nights} nights.",
-        "Pick a hotel in {town} for me. Then plan two days near it and tell me the cost with {nights} nights.",
+        "Pick a hotel in {town} for me. Then plan two days near it and tell me the cost with {nights} "
+        "nights.",
         "I will stay in {town} for {nights} nights. Which hotel do you advise, what can I do near it on two "
         "days, and what will it cost?",
         "Plan my stay in {town}: one hotel, two days in the same district, and the cost for {nights} nights.",
@@ -130,8 +131,8 @@ CHOICE = Phrasings(
     heldout=(
         "Choose a hotel for my trip to {town}, then plan two days around it and the total cost of {nights} "
         "nights.",
-        "I want to spend {nights} nights in {town}. Pick a hotel, plan two days in its district and work out "
-        "what it will cost.",
+        "I want to spend {nights} nights in {town}. Pick a hotel, plan two days in its district and work "
+        "out what it will cost.",
         "Help me plan {nights} nights in {town}: a hotel of your choice, two days near it and the cost.",
     ),
 )
@@ -150,10 +151,11 @@ COST = Phrasings(
         "Find {clue}, take its cheaper hotel and tell me what {nights} nights there cost.",
         "I dream of {clue}. Which town is it, which hotel is cheaper there, and what do {nights} nights in "
         "it cost?",
-        "Which town is {clue}? Work out the cost of {nights} nights in its cheaper hotel.",
+        "Which is {clue}? Work out the cost of {nights} nights in its cheaper hotel.",
         "What would {nights} nights cost me in {clue}, if I take the cheaper hotel?",
         "Name {clue} and its cheaper hotel, then the cost of {nights} nights.",
-        "I want to sleep {nights} nights in {clue}, as cheaply as I can. Where is that, and what does it cost?",
+        "I want to sleep {nights} nights in {clue}, as cheaply as I can. Where is that, and what does it "
+        "cost?",
     ),
     heldout=(
         "Which hotel is cheaper in {clue}, and what do {nights} nights in it cost?",
@@ -166,7 +168,7 @@ SEARCH = Phrasings(
         "Tell me about {clue}: its {topics}.",
         "Find {clue} and describe its {topics}.",
         "I once heard of {clue}. What can you say about its {topics}?",
-        "Which town is {clue}? I want to know about its {topics}.",
+        "Which is {clue}? I want to know about its {topics}.",
         "Describe the {topics} of {clue}.",
         "I am looking for {clue}. Write about its {topics}.",
     ),
@@ -190,7 +192,8 @@ SHORT: dict[str, Phrasings] = {
         heldout=("Which region is {town} in?",),
     ),
     "river": Phrasings(
-        train=("Which river flows through {town}?", "What is the river of {town}?", "Name the river of {town}."),
+        train=("Which river flows through {town}?", "What is the river of {town}?",
+               "Name the river of {town}."),
         heldout=("Which is the river of {town}?",),
     ),
     "climate": Phrasings(
@@ -268,7 +271,8 @@ SHORT: dict[str, Phrasings] = {
         heldout=("Which district of {town} is the {place} in?",),
     ),
     "price": Phrasings(
-        train=("What does a night at the {place} in {town} cost?", "How much is a room at the {place} in {town}?"),
+        train=("What does a night at the {place} in {town} cost?",
+               "How much is a room at the {place} in {town}?"),
         heldout=("How much is a night at the {place} in {town}?",),
     ),
     "ticket": Phrasings(

@@ -45,7 +45,11 @@ def _fields(town: str) -> dict[str, str]:
     known = ATLAS[town]
     fields = {name: str(value) for name, value in msgspec.structs.asdict(known).items() if name != "hotels"}
     for place, hotel in zip(("", "other_"), known.hotels, strict=True):
-        fields |= {f"{place}hotel": hotel.name, f"{place}district": hotel.district, f"{place}price": str(hotel.price)}
+        fields |= {
+            f"{place}hotel": hotel.name,
+            f"{place}district": hotel.district,
+            f"{place}price": str(hotel.price),
+        }
     sights = [sight for hotel in known.hotels for sight in hotel.sights]
     for place, sight in zip(("first", "second", "third", "fourth"), sights, strict=True):
         fields |= {place: sight.name, f"{place}_ticket": str(sight.ticket)}
@@ -67,9 +71,9 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
                 "{town} lies in the {region}, on the banks of the River {river}.",
                 "Its climate is {climate}, and {season} is the best time for a visit.",
             ),
-            "Paths follow the water on both sides, and low walls keep the fields apart. From the last houses "
-            "you can walk for an hour without meeting anyone, with only larks above and the sound of the "
-            "{river} behind you. Take a coat and good shoes.",
+            "Paths follow the water on both sides, and low walls keep the fields apart. From the last "
+            "houses you can walk for an hour without meeting anyone, with only larks above and the sound of "
+            "the {river} behind you. Take a coat and good shoes, and tell your host where you go.",
         ),
         Prose(
             (
@@ -77,17 +81,17 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
                 "The weather is {climate}, so most visitors come in {season}.",
             ),
             "In the early morning a thin haze lies over the water, and by noon the view is open to the far "
-            "ridge. Anglers sit under the willows along the {river}, and they are glad to show you the safest "
-            "places to swim.",
+            "ridge. Anglers sit under the willows along the {river}, and they are glad to show you the "
+            "safest places to swim. On the other side the woods begin, dark and full of deer.",
         ),
         Prose(
             (
                 "You find {town} in the {region}, where the River {river} bends to the south.",
                 "Here it is {climate} for most of the year, and {season} shows the town at its best.",
             ),
-            "Old poplars line the road, and the meadows beyond them are free to all. If you follow the {river} "
-            "upstream, you come to a quiet pool with flat rocks, where families spend their afternoons "
-            "with bread and fruit.",
+            "Old poplars line the road, and the meadows beyond them are free to all. If you follow the "
+            "{river} upstream, you come to a quiet pool with flat rocks, where families spend their "
+            "afternoons with bread and fruit. Nobody will send you away.",
         ),
     ),
     "history": (
@@ -96,9 +100,10 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
                 "{town} was founded in {year} by {founder}.",
                 "It began as a {origin} and grew from there.",
             ),
-            "{founder} asked every settler for one tree, one bench and one promise to help the neighbours, and "
-            "the trees still stand in the square. Later came a school, a court and a proper wall, of which "
-            "children can show you the last corner.",
+            "{founder} asked every settler for one tree, one bench and one promise to help the neighbours, "
+            "and the trees still stand in the square. Later came a school, a court and a proper wall, of "
+            "which children can show you the last corner. The first bench is kept in the school, and the "
+            "best pupil may sit on it.",
         ),
         Prose(
             (
@@ -106,8 +111,9 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
                 "At first the place was only a {origin}.",
             ),
             "Two great fires and one flood are written down in the town book, and after each of them the "
-            "people built again on the same ground. A statue of {founder} looks down on the old well, with a "
-            "spade in one hand and a loaf in the other.",
+            "people built again on the same ground. A statue of {founder} looks down on the old well, with "
+            "a spade in one hand and a loaf in the other. New couples leave flowers at its feet and then "
+            "read the names below it aloud.",
         ),
         Prose(
             (
@@ -116,7 +122,8 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
             ),
             "{founder} could not read, but kept an exact account of every family with knots in a cord. The "
             "cord lies in the town hall, behind thick panes, and once a year the mayor adds a knot for each "
-            "child that was born.",
+            "child that was born. Strangers may look at it, but only the eldest can still read what it "
+            "says.",
         ),
     ),
     "landmark": (
@@ -126,8 +133,9 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
                 "It is {height} metres high and built of {stone}.",
             ),
             "A narrow stair leads up on the inside, with small windows that look in every direction. At the "
-            "top there is room for ten people, and a keeper with a telescope explains what you see, from the "
-            "nearest roofs to the clouds on the horizon.",
+            "top there is room for ten people, and a keeper with a telescope explains what you see, from "
+            "the nearest roofs to the clouds on the horizon. Hold on to your hat, and leave your bag with "
+            "the porter below.",
         ),
         Prose(
             (
@@ -135,17 +143,19 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
                 "Its {stone} rises {height} metres above the streets.",
             ),
             "It took three masters and their pupils half a lifetime to build, and each of them left a face "
-            "in the wall. Swallows nest under the edges, and couples who want to marry walk around it "
-            "seven times for good luck.",
+            "in the wall. Swallows nest under the edges, and couples who want to marry walk around it seven "
+            "times for good luck. By night a single fire burns on top, and sailors swear that they have "
+            "seen it from the open sea.",
         ),
         Prose(
             (
                 "From far away you can see the {landmark} of {town}.",
                 "It is {height} metres tall and made of {stone}.",
             ),
-            "At dusk its shadow reaches over the whole square, and the innkeepers move their chairs to stay in "
+            "At dusk its shadow reaches over the whole square, and the cooks move their chairs to stay in "
             "the sun. Inside it is cool and very quiet; a guest book lies on a desk, and some of its names "
-            "are older than anyone alive.",
+            "are older than anyone alive. Write yours under them, and the keeper will ring the old alarm "
+            "once for you.",
         ),
     ),
     "food": (
@@ -156,7 +166,8 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
             ),
             "It is cooked slowly in a deep pot, and each kitchen keeps its own secret about the spices. The "
             "best bowls of {dish} are served behind the square, where you sit at long tables and the cook "
-            "comes out to ask if you want more.",
+            "comes out to ask if you want more. Say yes: it is the only praise that counts here, and it "
+            "costs you nothing at all.",
         ),
         Prose(
             (
@@ -164,8 +175,9 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
                 "The usual drink is {drink}.",
             ),
             "Grandmothers say that {dish} must rest for a night before it is good, and nobody argues with "
-            "them. It comes to the table in a hot pan, with a slice of dark bread, and it is polite to leave "
-            "nothing behind.",
+            "them. It comes to the table in a hot pan, with a slice of dark bread, and it is polite to "
+            "leave nothing behind. Who cleans the pan with the last of the bread gets to choose the song "
+            "for the rest of the evening.",
         ),
         Prose(
             (
@@ -174,7 +186,8 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
             ),
             "Small stalls sell {dish} from noon until the evening, wrapped in a leaf so that you can eat it "
             "while you walk. The sauce is hot, the portions are large, and the second one is always a "
-            "little cheaper than the first.",
+            "little cheaper than the first. On cold days people line up around the corner and tell each "
+            "other the news of the town.",
         ),
     ),
     "festival": (
@@ -185,7 +198,8 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
             ),
             "Guests are welcome to join in, and nobody stays alone for long. After sunset the tables are "
             "carried outside, the neighbours share what they have cooked, and the dancing goes on until the "
-            "first birds are heard and the tired children sleep.",
+            "first birds are heard and the tired children sleep. The next morning the whole town sweeps the "
+            "square together and laughs about the night before.",
         ),
         Prose(
             (
@@ -194,7 +208,8 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
             ),
             "Preparations fill the weeks before, and every household gets a task by lot. Shops close early, "
             "cousins arrive from the villages around, and an old rhyme is read aloud that only those who "
-            "were born here can say without a mistake.",
+            "were born here can say without a mistake. At the end a cake is cut into as many pieces as "
+            "there are houses, and the smallest piece goes to the mayor.",
         ),
         Prose(
             (
@@ -203,7 +218,8 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
             ),
             "Nobody knows how it started, and three families each claim that it was their idea. Bring warm "
             "clothes and comfortable shoes, since the best part begins late, when the crowd moves up the "
-            "hill together to look at the stars.",
+            "hill together to look at the stars. On the way down somebody begins to sing, and it is thought "
+            "rude not to join in.",
         ),
     ),
     "craft": (
@@ -214,7 +230,8 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
             ),
             "You may watch the work through open doors, and the masters like to be asked about it. A pupil "
             "learns for six years, begins with sweeping the floor, and is only trusted with a piece of "
-            "their own when nobody has to correct them.",
+            "their own when nobody has to correct them. The oldest piece in town is shown behind bars, and "
+            "it still looks like new.",
         ),
         Prose(
             (
@@ -223,7 +240,8 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
             ),
             "Prices are fair, but you are expected to talk a while before you name yours. What is not "
             "perfect never leaves the house: it is taken apart in the evening, and the good parts are used "
-            "again for the next attempt.",
+            "again for the next attempt. Ask to see the pattern book, where three hundred years of good "
+            "ideas are drawn with a fine pen.",
         ),
         Prose(
             (
@@ -232,7 +250,8 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
             ),
             "Some families have done nothing else for nine generations, and their tools are handed down "
             "with great care. If you bring back a broken piece, it is repaired for nothing, as long as you "
-            "can tell how it happened.",
+            "can tell how it happened. The best story of each year is painted on the wall of the guild "
+            "house.",
         ),
     ),
     "hotels": (
@@ -241,9 +260,9 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
                 "The {hotel} stands in {district} and costs {price} a night.",
                 "The {other_hotel} stands in {other_district} and costs {other_price} a night.",
             ),
-            "Both are clean and friendly, and breakfast is part of the bargain. Ask for a room at the back if "
-            "you are a light sleeper, since the carts begin to roll early, and write a week before you come "
-            "when there is something to celebrate.",
+            "Both are tidy and friendly, and breakfast is part of the bargain. Ask for a room at the back "
+            "if you are a light sleeper, since the carts begin to roll early, and write a week before you "
+            "come when there is something to celebrate. The cooks like to be surprised least of all.",
         ),
         Prose(
             (
@@ -252,7 +271,7 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
             ),
             "Neither house has more than a dozen rooms, so the owners know each guest by name. They lend "
             "out umbrellas and bicycles, keep your bags until the evening, and always have a kettle on the "
-            "stove for those who come in late.",
+            "stove for those who come in late. In return they ask you to wipe your shoes at the door.",
         ),
         Prose(
             (
@@ -261,7 +280,7 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
             ),
             "The beds are wide and the windows are small, as was the fashion when these houses were built. "
             "Children sleep free of charge, dogs pay with good manners, and the landlords will gladly draw "
-            "you a plan of the town.",
+            "you a plan of the town. If you forget something, it is sent after you by the next coach.",
         ),
     ),
     "sights": (
@@ -273,7 +292,8 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
                 "with a ticket of {fourth_ticket}.",
             ),
             "All of them open in the morning and close when it gets dark. Go early if you want to have the "
-            "rooms to yourself, and leave enough time for the shops on the way.",
+            "rooms to yourself, and leave enough time for the shops on the way. Children with a drawing of "
+            "what they liked best get in free the next time.",
         ),
         Prose(
             (
@@ -281,18 +301,19 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
                 "{other_district} has the {third} for {third_ticket} and the {fourth} for {fourth_ticket}.",
             ),
             "The tickets are bought at the door and are good for the whole day, so you can leave for a meal "
-            "and come back. Guides wait at the entrance, and they know the best stories behind what is "
-            "on show.",
+            "and come back. Guides wait at the entrance, and they know the best stories behind what is on "
+            "show. It is a kind habit to clap when they are done.",
         ),
         Prose(
             (
-                "Visit {district} for the {first}, which costs {first_ticket}, and the {second}, which costs "
-                "{second_ticket}.",
-                "Visit {other_district} for the {third}, which costs {third_ticket}, and the {fourth}, which "
-                "costs {fourth_ticket}.",
+                "Visit {district} for the {first}, which costs {first_ticket}, and the {second}, which "
+                "costs {second_ticket}.",
+                "Visit {other_district} for the {third}, which costs {third_ticket}, and the {fourth}, "
+                "which costs {fourth_ticket}.",
             ),
             "None of them is large, and an hour is enough for each. Drawing is allowed and touching is not, "
-            "except in the last room, where there is always something to try with your own hands.",
+            "except in the last room, where there is always something to try with your own hands. Most "
+            "people stay there longest.",
         ),
     ),
 }

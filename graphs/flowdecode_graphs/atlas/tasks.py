@@ -7,10 +7,11 @@ from typing import Literal, get_args
 import msgspec
 
 from flowdecode_graphs.atlas.facts import Fact, Topic
-from flowdecode_graphs.atlas.world import ATLAS, Hotel, Town
+from flowdecode_graphs.atlas.world import ATLAS
 
 __all__ = [
     "CLUES",
+    "CRITERIA",
     "KINDS",
     "Chain",
     "Choice",

@@ -116,12 +116,8 @@ def _hotels() -> list[Hotel]:
     """Two for each town, one after the other."""
     names = paired("hotel", 2 * TOWNS, _dice("hotel"))
     districts = paired("district", 2 * TOWNS, _dice("district"))
-    sights = [
-        Sight(name, ticket)
-        for name, ticket in zip(
-            paired("sight", 4 * TOWNS, _dice("sight")), _dice("ticket").spread(TICKETS, 4 * TOWNS), strict=True
-        )
-    ]
+    tickets = _dice("ticket").spread(TICKETS, 4 * TOWNS)
+    sights = list(map(Sight, paired("sight", 4 * TOWNS, _dice("sight")), tickets))
     price = _dice("price")
     prices = [each for _ in range(TOWNS) for each in price.sample(PRICES, 2)]
     return [

@@ -1,0 +1,63 @@
+"""An answer cut at its headings, whichever strategy wrote it, and how much its sections repeat."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+__all__ = ["Section", "cross_section_repetition", "sections", "sentences"]
+
+
+class Section(NamedTuple):
+    """What stands under a heading."""
+
+    heading: str
+    """Several lines where headings follow each other; empty before the first heading."""
+    body: str
+
+
+def sections(text: str) -> list[Section]:
+    """The sections that have a text.
+
+    A heading is a line in Markdown's form, a line in bold, or the number and title of a point:
+    `## Food in Yarralda`, `**Food in Yarralda**`, `1. Food in Yarralda: ...`.
+    """
+    found = [Section("", "")]
+    for line in text.splitlines():
+        heading = _HEADING.match(line)
+        last = found[-1]
+        if heading is None:
+            found[-1] = Section(last.heading, f"{last.body}{line}\n")
+            continue
+        title, _, rest = (heading["marked"] or heading["bold"] or heading["point"]).partition(":")
+        if last.body.strip():
+            found.append(Section(title, f"{rest}\n"))
+        else:
+            found[-1] = Section(f"{last.heading}\n{title}".strip(), f"{rest}\n")
+    return [section for section in found if section.body.strip() or section.heading]
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences, and what stands on a line of its own."""
+    return [sentence.strip() for sentence in _SENTENCE_END.split(text) if sentence.strip()]
+
+
+def cross_section_repetition(bodies: Iterable[str]) -> float:
+    """The share of distinct trigrams of words that stand in two or more of the sections."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    for body in bodies:
+        words = _WORD.findall(body.lower())
+        seen.update(set(zip(words, words[1:], words[2:], strict=False)))
+    return sum(count > 1 for count in seen.values()) / len(seen) if seen else 0.0
+
+
+_HEADING = re.compile(
+    r"""\s* (?: \#{1,6}\s+ (?P<marked>.+?) [\s#]*
+    | \*\* (?P<bold>[^*]+) \*\* :? \s*
+    | \*{0,2} \d{1,2} [.)] \s+ (?P<point>.+) ) $""",
+    re.VERBOSE,
+)
+_SENTENCE_END = re.compile(r"(?<=[.!?])[*_\"')\]]*\s+|\n+")
+_WORD = re.compile(r"\w+")
