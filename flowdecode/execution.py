@@ -98,7 +98,9 @@ class Execution:
         context = self.executor.context
         context.run(self.telemetry.start)
         self.journal.append(RunStarted(self.now(), self.id, self.strategy_name, self.backend.engine.model))
-        self._root = self._loop.create_task(self._live(), name=f"flowdecode-{self.id}", context=context)
+        self._root = asyncio.Task(
+            self._live(), loop=self._loop, name=f"flowdecode-{self.id}", context=context
+        )
 
     def close(self) -> None:
         """No more nodes will be added to a graph of one's own."""

@@ -92,7 +92,8 @@ class Executor:
         node.sent_at = self._run.now()
         node.scope = self._new_scope()
         self._run.journal.append(NodeStarted(node.sent_at, node.id))
-        node.task = self._loop.create_task(self._drive(node), context=self.context.copy())
+        # By no task factory: an eager one would run a chain of nodes as deep recursion.
+        node.task = asyncio.Task(self._drive(node), loop=self._loop, context=self.context.copy())
         self._tasks.add(node.task)
 
     async def _drive(self, node: Node[Any]) -> None:

@@ -79,6 +79,13 @@ def _read_message(message: Mapping[str, Any], index: int) -> Block:
             f"Expected text as `content`, got {_kind(content)} - {where}. "
             "Images, files and tool calls are not supported: pass what they say as text."
         )
+    try:
+        content.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"Expected text that UTF-8 can hold, got a lone surrogate at character {error.start} - {where}. "
+            "Decode the bytes that it came from with errors='replace'."
+        ) from None
     return Block(role, content)
 
 

@@ -113,3 +113,8 @@ def test_what_is_no_conversation_is_refused_clearly(prompt: Any, message: str) -
 def test_a_message_of_another_type_may_have_more_fields() -> None:
     messages: Any = ({"role": "user", "content": "Tea?", "name": "Ann", "tool_calls": None},)
     assert Prompt.read(messages).blocks == (Block("user", "Tea?"),)
+
+
+def test_a_lone_surrogate_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"a lone surrogate at character 3 - at `prompt\[0\]`"):
+        Prompt.read("tea\udcff")

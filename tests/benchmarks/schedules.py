@@ -15,7 +15,7 @@ from flowdecode_backends.scripted import Reply, Scripted
 
 __all__ = ["PLAN", "SCHEDULES", "Part", "engine", "span"]
 
-LINE = 8
+LINE = 14
 """Tokens of a plan's line."""
 POLL = 0.01
 """LLMCompiler looks for finished tasks every 10 ms."""
