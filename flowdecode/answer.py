@@ -45,11 +45,12 @@ class Answer:
         self._emit = emit
         self._slots: deque[Slot] = deque()
         self._held = held
-        self._emitted: list[str] = []
+        self._is_cut = False
 
     def open(self, heading: str = "") -> Slot:
         """A new slot behind all others; `heading` goes before the first text that is written to it."""
         slot = Slot(self, heading)
+        slot.closed = self._is_cut
         self._slots.append(slot)
         return slot
 
@@ -65,25 +66,19 @@ class Answer:
         if self._slots:
             self.advance(self._slots[0])
 
-    def cut(self) -> str:
-        """Drop every slot and whatever they still hold; returns the text that was emitted."""
+    def cut(self) -> None:
+        """Emit nothing more, from slots of any time."""
+        self._is_cut = True
         for slot in self._slots:
             slot.closed = True
         self._slots.clear()
-        return self.text
-
-    @property
-    def text(self) -> str:
-        """The text emitted so far."""
-        return "".join(self._emitted)
 
     def advance(self, changed: Slot) -> None:
         """Emit what `changed` makes emittable: its own text if it is first, and on past closed slots."""
-        if self._held:
+        if self._held or self._is_cut:
             return
         while self._slots and self._slots[0] is changed:
             if text := changed.take():
-                self._emitted.append(text)
                 self._emit(text)
             if not changed.closed:
                 return

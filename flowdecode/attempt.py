@@ -88,8 +88,7 @@ async def decode(run: Execution, node: Node[str], job: Decode) -> str:
             if job.timeout is None:
                 await attempts.complete()
             else:
-                with anyio.fail_after(job.timeout):
-                    await attempts.complete()
+                await attempts.complete_within(job.timeout)
         finally:
             span.reason = attempts.reason
     node.context = run.cache.extend(attempts.context, attempts.said())
@@ -130,7 +129,10 @@ class _Attempts:
         """Send requests until the node is complete, its tokens are spent, or an error is final."""
         node, allowance, failures = self.node, self.node.graph.allowance, 0
         shared = self.job.shares_allowance and allowance.limited
+        pause = 0.0
         while self.reason is None:
+            if pause:
+                await anyio.sleep(pause)
             granted = await self.granted() if shared else None
             limit = self.limit(granted)
             if limit is not None and limit <= 0:
@@ -141,16 +143,26 @@ class _Attempts:
                 reason = await self.read(self.request(limit), before)
                 used = node.usage.completion_tokens - before.completion_tokens
                 wants_more = reason == "length" and granted is not None and granted == limit == used
-                self.reason = None if wants_more else reason
+                self.reason, pause = None if wants_more else reason, 0.0
             except BackendError as error:
                 failures += 1
                 if not error.retryable or failures >= self.job.retry.attempts:
                     raise
-                await anyio.sleep(self.job.retry.delay(failures, error))
+                pause = self.job.retry.delay(failures, error)
             finally:
                 allowance.give_back(granted, node.usage.completion_tokens - before.completion_tokens)
         self.answer(self.thought.end())
         node.truncated = self.reason == "length"
+
+    async def complete_within(self, seconds: float) -> None:
+        """The same, in so many seconds."""
+        with anyio.move_on_after(seconds) as deadline:
+            await self.complete()
+        if deadline.cancelled_caught:
+            raise TimeoutError(
+                f"Expected the decode to end within its timeout of {seconds:g} s. "
+                "Give it more time, or fewer tokens."
+            )
 
     async def granted(self) -> int | None:
         """The node's next share of the answer's tokens; where none are left, what others give back."""
@@ -192,16 +204,14 @@ class _Attempts:
                         if observe(delta, decoded):
                             return "stop"
                     if run.tokens_left is not None:
-                        run.tokens_left -= decoding.usage.completion_tokens - counted
-                        counted = decoding.usage.completion_tokens
-                        if run.tokens_left <= 0:
+                        counted = run.spend(decoding.usage.completion_tokens, counted)
+                        if run.tokens_left < 0:
                             return "length"
                     if journal.congested:
                         await journal.drained()
             finally:
-                node.usage = before + decoding.usage if node.attempts > 1 else decoding.usage
-                if run.tokens_left is not None:
-                    run.tokens_left -= decoding.usage.completion_tokens - counted
+                node.usage = before + decoding.usage
+                run.spend(decoding.usage.completion_tokens, counted)
         if decoding.finish_reason == "abort":
             raise BackendUnavailable("Expected a whole answer, but the engine aborted the request.")
         return decoding.finish_reason or "stop"

@@ -123,7 +123,8 @@ class Load(msgspec.Struct, frozen=True):
 class Backend(Protocol):
     """An engine adapter: two methods do the work, the rest tells what the engine is.
 
-    A backend is entered once, by one `Flow`, and may be used from any task of that event loop.
+    A backend may be used from any task of the event loop that entered it. It may be entered again
+    while it is open, by another run that was given it: what it holds is let go at the last exit.
     """
 
     @property

@@ -48,12 +48,15 @@ class FlowdecodeError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Errors cross process borders, whatever their constructors ask for."""
-        return _restore, (type(self), self.args, self.__dict__)
+        return _restore, (type(self), self.args, self.__dict__, self.__cause__)
 
 
-def _restore(kind: type[FlowdecodeError], args: tuple[Any, ...], state: dict[str, Any]) -> FlowdecodeError:
+def _restore(
+    kind: type[FlowdecodeError], args: tuple[Any, ...], state: dict[str, Any], cause: BaseException | None
+) -> FlowdecodeError:
     error = kind.__new__(kind)
     error.args = args
+    error.__cause__ = cause
     error.__dict__.update(state)
     return error
 

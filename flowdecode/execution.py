@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from typing import Literal
 
 import anyio
 from anyio import CancelScope
@@ -30,6 +31,7 @@ from flowdecode.executor import Executor
 from flowdecode.graph import Graph
 from flowdecode.journal import Journal
 from flowdecode.plan import Plan
+from flowdecode.plugins import open_backend
 from flowdecode.prompt import Prompt
 from flowdecode.ready import Admission
 from flowdecode.result import NodeRecord, Result, RunStatus
@@ -58,7 +60,6 @@ class Execution:
         sampling: SamplingParams | None = None,
         prompt: Prompt | None = None,
         strategy: Strategy | None = None,
-        chat_template_kwargs: Mapping[str, Any] | None = None,
         width: int | None = None,
         timeout: float | None = None,
         token_budget: int | None = None,
@@ -70,7 +71,6 @@ class Execution:
         self.sampling = sampling or SamplingParams()
         self.strategy = strategy
         self.strategy_name = strategy.name if strategy else None
-        self.chat_template_kwargs = chat_template_kwargs
         self.timeout = timeout
         self.tokens_left = token_budget
         self.on_error: OnError = on_error
@@ -87,6 +87,7 @@ class Execution:
         self._requests = 0
         self._scope = CancelScope()
         self.closing = asyncio.Event()
+        self._backends = AsyncExitStack()
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self.telemetry = Workflow(self)
@@ -122,7 +123,7 @@ class Execution:
             with self._scope:
                 with anyio.move_on_after(self.timeout) as deadline:
                     await self._answer()
-                    status = "partial" if self._has_holes() else "done"
+                    status = self._reached()
                 if deadline.cancelled_caught:
                     status = "timeout"
         except Exception as error:
@@ -132,6 +133,7 @@ class Execution:
             try:
                 with CancelScope(shield=True):
                     await self._end_nodes(status)
+                    await self._backends.aclose()
             finally:
                 self._conclude(status)
 
@@ -184,18 +186,23 @@ class Execution:
             span=_span(records),
             duration=self.now(),
         )
+        if status == "timeout" and self.on_error == "partial":
+            self.error = None
         if isinstance(self.error, FlowdecodeError):
             self.error.partial = self.outcome
         self.journal.append(RunFinished(self.now(), status, str(self.error) if self.error else None))
         self.journal.close()
         self.telemetry.end(self.error)
         self._on_end(self)
-        if status == "timeout" and self.on_error == "partial":
-            self.error = None
 
-    def _has_holes(self) -> bool:
+    def _reached(self) -> RunStatus:
+        """How whole the answer is: a part of it failed, or a limit on tokens ended it."""
+        nodes = [node for graph in self._lasting() for node in graph.nodes]
+        cut = any(node.truncated for node in nodes)
         spent = self.tokens_left is not None and self.tokens_left <= 0
-        return spent or (self.on_error == "partial" and any(graph.failures for graph in self._lasting()))
+        if (cut and spent) or (self.on_error == "partial" and any(node.error for node in nodes)):
+            return "partial"
+        return "truncated" if any(node.truncated and node.slot for node in nodes) else "done"
 
     def _lasting(self) -> list[Graph]:
         return [graph for graph in self.graphs if not graph.discarded]
@@ -214,12 +221,23 @@ class Execution:
         self._emitted.append(text)
         self.journal.append(AnswerDelta(self.now(), text))
 
+    async def open_backend(self, backend: str | Backend) -> Backend:
+        """Connect to another engine, by URL or instance, until the run has ended."""
+        opened = open_backend(backend) if isinstance(backend, str) else backend
+        return await self._backends.enter_async_context(opened)
+
     def decided(self, strategy: str | None, reason: str | None = None) -> None:
         """Say which strategy answers, if that has changed; `reason`: why it is not what was asked for."""
         self.strategy_name = strategy or self.strategy_name
         if reason is not None:
             self.fallback_reason = reason
             self.journal.append(FellBack(self.now(), reason))
+
+    def spend(self, decoded: int, counted: int) -> int:
+        """Take what a request has `decoded` beyond what was counted from the budget; returns `decoded`."""
+        if self.tokens_left is not None:
+            self.tokens_left -= decoded - counted
+        return decoded
 
     def span(self) -> int:
         """Useful tokens on the longest chain so far."""

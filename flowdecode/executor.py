@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import CancelScope
 
 from flowdecode.attempt import ABORT_DEADLINE, Decode, decode
-from flowdecode.errors import ConfigurationError, FlowdecodeError, NodeError
+from flowdecode.errors import FlowdecodeError, NodeError
 from flowdecode.events import NodeFailed, NodeFinished, NodePlanned, NodeReady, NodeStarted
 from flowdecode.node import Node
 from flowdecode.ready import Admission
@@ -150,7 +150,7 @@ class Executor:
             skipped += [(child, node) for child in node.children]
 
     def _mark_hole(self, node: Node[Any]) -> None:
-        if node.slot is not None:
+        if node.slot is not None and self._run.on_error == "partial":
             node.slot.write(HOLE.format(title=node.title or "the rest of the answer"))
 
     def _end(self, node: Node[Any], status: NodeStatus, error: FlowdecodeError | None) -> None:
@@ -178,20 +178,12 @@ class Executor:
                     "%d nodes of run %s did not end when they were cancelled.", len(pending), self._run.id
                 )
 
-    def new_node_id(self, wanted: str | None) -> str:
-        """`wanted`, or the next free number. Raises ConfigurationError where it is taken."""
-        if wanted is not None:
-            if wanted in self.nodes:
-                raise ConfigurationError(f"Expected an id that no other node has, got {wanted!r}.")
-            return wanted
-        number = len(self.nodes) + 1
-        while str(number) in self.nodes:
+    def free_node_id(self, wanted: str | None) -> str:
+        """`wanted`, or the next number; with a number behind it where that is taken."""
+        if wanted is None:
+            wanted = str(len(self.nodes) + 1)
+        found, number = wanted, 1
+        while found in self.nodes:
             number += 1
-        return str(number)
-
-    def free_node_id(self, wanted: str) -> str:
-        """`wanted`, or the same with a number behind it where it is taken."""
-        taken, number = wanted in self.nodes, 2
-        while taken and f"{wanted}-{number}" in self.nodes:
-            number += 1
-        return f"{wanted}-{number}" if taken else wanted
+            found = f"{wanted}-{number}"
+        return found

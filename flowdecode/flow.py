@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack
+from typing import Any, Literal, Self, Unpack, cast
 
 from anyio import CancelScope
 
@@ -45,8 +45,12 @@ class Flow:
             raise ConfigurationError(
                 "Expected a connection that is not open yet. Open it once, and share it."
             )
-        await self._backend.__aenter__()
         self._loop = asyncio.get_running_loop()
+        try:
+            await self._backend.__aenter__()
+        except BaseException:
+            self._loop = None
+            raise
         return self
 
     async def __aexit__(
@@ -194,12 +198,13 @@ def connect(
 ) -> Flow:
     """A connection to an engine, for `async with`.
 
-    `backend` is a URL such as `sglang://127.0.0.1:30000` or a Backend; by default the variable
+    `backend` is a URL such as `simulated:` or a Backend; by default the variable
     FLOWDECODE_BACKEND, else the bundled demo model. `concurrency` limits the decodes that are under
     way at once, over all runs. Raises ConfigurationError, and BackendUnavailable when entered.
     """
     if backend is None or isinstance(backend, str):
-        backend = open_backend(backend or default_backend_url(), api_key=api_key, headers=headers)
+        url = default_backend_url() if backend is None else backend
+        backend = open_backend(url, api_key=api_key, headers=headers)
     elif api_key is not None or headers:
         raise ConfigurationError("Expected a URL beside `api_key` and `headers`: a Backend has its own.")
     return Flow(backend, concurrency=concurrency)
@@ -269,7 +274,7 @@ def stream(
 
 
 def _check_positive(name: str, value: float | None) -> None:
-    if value is not None and not value > 0:
+    if value is not None and not (isinstance(cast(object, value), int | float) and value > 0):
         raise ConfigurationError(f"Expected more than 0, or None for no limit, got {value!r} - at `{name}`.")
 
 

@@ -22,6 +22,7 @@ from flowdecode.sampling import Sampling, SamplingParams
 from flowdecode.template import Field, parse_template
 
 if TYPE_CHECKING:
+    from flowdecode.backend import Backend
     from flowdecode.execution import Execution
     from flowdecode.strategy import Strategy
 
@@ -70,6 +71,21 @@ class Graph:
         if self._prompt is None:
             raise ConfigurationError("Expected a run with a prompt; a graph of one's own has none.")
         return self._prompt
+
+    @property
+    def backend(self) -> Backend:
+        """The run's own engine."""
+        return self.run.backend
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """The run's sampling parameters."""
+        return self.run.sampling
+
+    def context(self, blocks: Iterable[Block]) -> Context:
+        """A conversation of this run, in whose cache equal prefixes are one object."""
+        kwargs = self._prompt.chat_template_kwargs if self._prompt else None
+        return self.run.cache.context(blocks, kwargs)
 
     @property
     def result(self) -> Result:
@@ -122,7 +138,8 @@ class Graph:
 
         A `Decode` waits for its parents and for a place within the width; any other action is a
         coroutine function that waits for its parents alone. `offset` counts the plan tokens that
-        had to be decoded before the node was known; the text of a decode goes to `slot`.
+        had to be decoded before the node was known; the text of a decode goes to `slot`. An `id`
+        that is taken gets a number behind it.
         """
         run = self.run
         run.check_open()
@@ -135,7 +152,7 @@ class Graph:
         decodes = isinstance(action, Decode)
         node: Node[Any] = Node(
             self,
-            run.executor.new_node_id(id),
+            run.executor.free_node_id(id),
             kind or ("decode" if decodes else "call"),
             action,
             parents=parents,
@@ -180,8 +197,10 @@ class Graph:
             parts = parse_template(template, fields, taken=taken)
         if not template.strip():
             raise ConfigurationError("Expected a template with a text, got an empty one.")
-        if after is not None and not isinstance(after.action, Decode):
-            raise ConfigurationError(f"Expected `after` to be a decode, got {after!r}, a {after.kind}.")
+        if after is not None and not (_is_node(after) and isinstance(after.action, Decode)):
+            raise ConfigurationError(f"Expected `after` to be a node that decodes, got {after!r}.")
+        if id is not None and id in self.run.executor.nodes:
+            raise ConfigurationError(f"Expected an id that no other node has, got {id!r}.")
         params = self.run.sampling if sampling is None else SamplingParams.read(sampling)
         template_kwargs = (sampling or {}).get("chat_template_kwargs")
         if after is not None and (system or template_kwargs):
@@ -201,7 +220,7 @@ class Graph:
                 assert after.context is not None
                 return self.run.cache.extend(after.context, *blocks)
             head = [Block("system", system)] if system else []
-            return self.run.cache.context([*head, *blocks], template_kwargs or self.run.chat_template_kwargs)
+            return self.run.cache.context([*head, *blocks], template_kwargs)
 
         parents = _nodes(fields.values())
         return self.add(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from anyio import CancelScope
 
 from flowdecode.context import Context
-from flowdecode.errors import ConfigurationError, FlowdecodeError
+from flowdecode.errors import ConfigurationError, FlowdecodeError, NodeError
 from flowdecode.result import NodeKind, NodeRecord, NodeStatus
 from flowdecode.usage import Usage
 
@@ -78,21 +78,30 @@ class Node(Generic[T_co]):
         self.children: list[Node[Any]] = []
         self.pieces: list[str] = []
 
+    def __format__(self, spec: str) -> str:
+        raise ConfigurationError(
+            "Expected a node as a field, got it formatted into a text before it has an output. "
+            'Write graph.decode("... {facts}", facts=node) in place of an f-string.'
+        )
+
     def __repr__(self) -> str:
         return f"<Node {self.id!r} {self.status}>"
 
     @property
     def output(self) -> T_co:
-        """What the node returned. Raises NodeError where it failed, ConfigurationError before it is done."""
+        """What the node returned.
+
+        Raises NodeError where it failed or was cancelled, ConfigurationError before it has ended.
+        """
         if self.error is not None:
             raise self.error
-        if self.status not in ("done", "truncated"):
-            remedy = (
-                "Its run was cancelled before it had an output."
-                if self.ended
-                else "Await it, or leave the graph's `async with` block first."
+        if self.status == "cancelled":
+            raise NodeError(self.id, asyncio.CancelledError("it was cancelled before it had an output"))
+        if not self.ended:
+            raise ConfigurationError(
+                f"Expected node {self.id!r} to be done, it is {self.status}. "
+                "Await it, or leave the graph's `async with` block first."
             )
-            raise ConfigurationError(f"Expected node {self.id!r} to be done, it is {self.status}. {remedy}")
         return self._output
 
     @property

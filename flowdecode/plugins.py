@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from functools import cache
@@ -24,6 +25,10 @@ __all__ = [
     "open_backend",
     "open_strategy",
 ]
+
+_SECRET_HEADERS = {"authorization", "api-key", "x-api-key"}
+
+_log = logging.getLogger("flowdecode")
 
 Group = Literal["backends", "commands", "strategies"]
 
@@ -52,7 +57,7 @@ class BackendURL(msgspec.Struct, frozen=True):
         scheme, colon, rest = url.partition(":")
         if not colon or not scheme:
             raise ConfigurationError(
-                f"Expected a backend URL such as 'sglang://127.0.0.1:30000', got {url!r}. "
+                f"Expected a backend URL such as 'simulated:', got {url!r}. "
                 f"Schemes: {', '.join(names('backends'))}."
             )
         location, _, query = rest.removeprefix("//").partition("?")
@@ -93,8 +98,22 @@ def load_plugin(group: Group, name: str) -> Any:
 
 
 def default_backend_url() -> str:
-    """The variable FLOWDECODE_BACKEND, else the bundled demo model."""
-    return os.environ.get("FLOWDECODE_BACKEND") or "local:"
+    """The variable FLOWDECODE_BACKEND, else the bundled demo model, which is said once in the log.
+
+    Raises ConfigurationError where there is neither.
+    """
+    return os.environ.get("FLOWDECODE_BACKEND") or _demo_model()
+
+
+@cache
+def _demo_model() -> str:
+    if "local" not in names("backends"):
+        raise ConfigurationError(
+            "Expected a backend, got none, and there is no demo model to fall back on. "
+            "Pass backend='simulated:', say, or set FLOWDECODE_BACKEND."
+        )
+    _log.warning("No backend was named, nor is FLOWDECODE_BACKEND set: using the demo model, 'local:'.")
+    return "local:"
 
 
 def open_backend(
@@ -102,7 +121,8 @@ def open_backend(
 ) -> Backend:
     """The backend that a URL names, not yet connected. Raises ConfigurationError."""
     parsed = BackendURL.parse(url)
-    if api_key is not None and not parsed.keeps_secrets:
+    secret = api_key is not None or not _SECRET_HEADERS.isdisjoint(map(str.lower, headers or {}))
+    if secret and not parsed.keeps_secrets:
         raise ConfigurationError(
             f"Expected an encrypted connection for the API key, got {url!r}. Use a `+https` scheme."
         )

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
-from flowdecode.context import Block, Context, Message
+from flowdecode.context import Block, Message
 from flowdecode.errors import ConfigurationError
 
 __all__ = ["Prompt"]
@@ -38,7 +38,7 @@ class Prompt(msgspec.Struct, frozen=True):
             raise ConfigurationError(
                 f"Expected a text or a list of chat messages, got {type(messages).__name__} - at `prompt`."
             )
-        if system is not None:
+        if system:
             messages = [{"role": "system", "content": system}, *messages]
         blocks: list[Block] = []
         for index, message in enumerate(messages):
@@ -58,13 +58,13 @@ class Prompt(msgspec.Struct, frozen=True):
         """The question: the last message."""
         return self.blocks[-1].text
 
-    def context(self, rules: str = "") -> Context:
+    def with_rules(self, rules: str) -> list[Block]:
         """The conversation, with `rules` at the end of its system message."""
         blocks = list(self.blocks)
         if rules:
             at = next((i for i, block in enumerate(blocks) if block.role != "system"), 0)
             blocks.insert(at, Block("system", f"\n\n{rules}" if at else rules))
-        return Context.of(blocks, self.chat_template_kwargs)
+        return blocks
 
 
 def _read_message(message: Mapping[str, Any], index: int) -> Block:

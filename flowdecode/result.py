@@ -15,7 +15,8 @@ __all__ = ["NodeKind", "NodeRecord", "NodeStatus", "Result", "RunStatus"]
 NodeKind = Literal["decode", "call", "plan"]
 NodeStatus = Literal["waiting", "ready", "running", "done", "truncated", "failed", "skipped", "cancelled"]
 """`truncated`: ended by a token limit; `skipped`: a parent failed or no tokens were left."""
-RunStatus = Literal["done", "partial", "failed", "cancelled", "timeout"]
+RunStatus = Literal["done", "truncated", "partial", "failed", "cancelled", "timeout"]
+"""`truncated`: `max_tokens` or the model's context cut the answer; `partial`: a part of it is missing."""
 
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

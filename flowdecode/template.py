@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from flowdecode.errors import ConfigurationError
+from flowdecode.sampling import Sampling
 
 __all__ = ["Field", "fill_template", "parse_template"]
 
@@ -43,8 +44,9 @@ def parse_template(
             f"Pass {unbound[0]}=..., or write the braces into a field's value."
         )
     if unused := sorted(set(fields) - named):
+        remedy = f" Pass sampling={{{unused[0]!r}: ...}}." if unused[0] in Sampling.__annotations__ else ""
         raise ConfigurationError(
-            f"Expected {{{unused[0]}}} in the template, since {unused[0]}= was passed: {template!r}"
+            f"Expected {{{unused[0]}}} in the template, since {unused[0]}= was passed: {template!r}.{remedy}"
         )
     return parts
 

@@ -223,14 +223,15 @@ class Stub:
         *streams: Iterable[Delta | Exception],
         usage: bool = True,
         leaving: float = 0.0,
-        able: Capabilities = FULL,
+        end: FinishReason = "stop",
     ) -> None:
-        self.engine = Engine(model="stub", provider="stub", capabilities=able)
+        self.engine = Engine(model="stub", provider="stub", capabilities=FULL)
         self.streams = [list(stream) for stream in streams]
         self.usage = usage
         """Whether usage is known on the way, or only at the end."""
         self.leaving = leaving
         """Seconds until a request has ended that is left early."""
+        self.end: FinishReason = end
         self.requests: list[Request] = []
         self.running = 0
         self.confirmed = 0
@@ -288,7 +289,7 @@ class StubDecoding(AbstractAsyncContextManager["StubDecoding"]):
                 raise step
             self.decoded += len(step.tokens)
             yield step
-        self.finish_reason = "stop"
+        self.finish_reason = self.stub.end
 
 
 def test_tokens_whose_text_never_came_are_decoded_again() -> None:
@@ -407,6 +408,25 @@ def test_a_nodes_own_limit_holds_beside_the_answers() -> None:
     assert simulate(run()) == "".join(PIECES[:2])
 
 
+def test_a_retry_gets_what_is_left_of_a_nodes_own_limit() -> None:
+    backend = Scripted(dying(4))
+
+    async def run() -> str:
+        async with flowdecode.connect(backend) as flow, flow.graph() as graph:
+            return await graph.decode("Count.", sampling={"max_tokens": 6})
+
+    assert simulate(run()) == "".join(PIECES[:6])
+    assert [request.sampling.max_tokens for request in backend.requests] == [6, 2]
+
+
+def test_an_engine_that_can_decode_no_further_is_not_asked_again() -> None:
+    """Its context is full before the limit is reached."""
+    backend = Stub([Delta("a", (1,)), Delta("b", (2,))], end="length")
+    result = sequential(backend, max_tokens=100)
+    assert (result.text, result.nodes[0].status) == ("ab", "truncated")
+    assert len(backend.requests) == 1
+
+
 # Budgets
 
 
@@ -422,7 +442,8 @@ def test_the_budget_counts_what_the_engine_tells_only_at_the_end(known: bool) ->
     result = simulate(run())
     assert result.status == "partial"
     assert len(backend.requests) == 2
-    assert result.usage.completion_tokens == (3 if known else 4)
+    assert result.usage.completion_tokens == 4
+    assert [request.sampling.max_tokens for request in backend.requests] == [3, 1]
 
 
 # Deadlines
@@ -435,7 +456,9 @@ def test_a_nodes_deadline_covers_all_attempts(error: FaultKind) -> None:
     async def run() -> float:
         loop = asyncio.get_running_loop()
         async with no_leaks(backend), flowdecode.connect(backend) as flow:
-            with pytest.raises(NodeError, match="Node 'slow' failed: TimeoutError") as raised:
+            with pytest.raises(
+                NodeError, match=r"Node 'slow' failed: .* within its timeout of 25 s"
+            ) as raised:
                 async with flow.graph() as graph:
                     graph.decode("Count.", id="slow", timeout=25.0)
         assert isinstance(raised.value.__cause__, TimeoutError)
@@ -444,6 +467,19 @@ def test_a_nodes_deadline_covers_all_attempts(error: FaultKind) -> None:
 
     assert simulate(run()) == pytest.approx(25.0)
     assert len(backend.requests) == (1 if error == "hang" else 3)
+
+
+def test_a_timeout_of_the_engines_own_is_not_the_nodes() -> None:
+    own = TimeoutError("the socket's")
+    backend = Stub([Delta("a", (1,)), own])
+
+    async def run() -> None:
+        async with flowdecode.connect(backend) as flow, flow.graph() as graph:
+            graph.decode("Count.", timeout=25.0)
+
+    with pytest.raises(NodeError) as raised:
+        simulate(run())
+    assert raised.value.__cause__ is own
 
 
 @pytest.mark.parametrize("end", ["left", "enough", "budget"])

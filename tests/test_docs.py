@@ -33,10 +33,7 @@ def blocks(page: str, language: str) -> list[str]:
 def test_the_readme_s_snippets_run(snippet: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWDECODE_BACKEND", "simulated:")
 
-    async def count_words(text: str) -> int:
-        return len(text.split())
-
-    names: dict[str, Any] = {"asyncio": asyncio, "flowdecode": flowdecode, "count_words": count_words}
+    names: dict[str, Any] = {"asyncio": asyncio, "flowdecode": flowdecode}
     exec(f"async def main():\n{textwrap.indent(snippet, '    ')}", names)
     simulate(names["main"]())
 

@@ -151,6 +151,20 @@ def test_a_fallback_before_the_first_text_is_the_plain_answer() -> None:
     assert all(record.usage.useful_tokens == 0 for record in others)
 
 
+def test_a_fallback_before_the_first_text_wastes_what_was_complete() -> None:
+    plain = engine()
+
+    def choose(request: Request) -> Reply:
+        late = Reply("", delay=9.0, fault=Fault(0, "rejected"))
+        return late if asked(request) == "0?" else plain.script.reply(request)
+
+    seen = outcome(Scripted(choose))
+    assert seen.result.text == WHOLE
+    assert statuses(seen.result) == {"p0": "failed", "p1": "done", "p2": "done", "answer": "done"}
+    assert seen.result.work == len(words.split(WHOLE))
+    assert seen.result.usage.wasted_tokens == sum(len(words.split(text)) for text in TEXTS[1:3])
+
+
 def test_a_fallback_behind_text_goes_on_from_it() -> None:
     backend = engine({"1?": Fault(1, "rejected")}, pace=None)
     seen = outcome(backend)
@@ -253,6 +267,26 @@ def test_a_strategy_that_fails_behind_text_goes_on_from_it_or_leaves_it() -> Non
     assert (type(seen.error), seen.result.text) == (PlanError, "Alpha,")
 
 
+class GivesUp(Strategy, frozen=True):
+    """Falls back by itself."""
+
+    name: ClassVar[str] = "gives up"
+
+    async def grow(self, graph: Graph) -> None:
+        await graph.fall_back("nothing to gain")
+
+
+@pytest.mark.parametrize("on_error", ["fallback", "partial", "raise"])
+def test_a_strategy_may_fall_back_itself_and_only_once(on_error: OnError) -> None:
+    seen = outcome(engine(), GivesUp(), on_error=on_error)
+    assert (seen.result.text, seen.result.status, seen.result.strategy) == (WHOLE, "done", "sequential")
+    assert seen.result.fallback_reason == "nothing to gain"
+    backend = engine({"All?": Fault(0, "rejected")})
+    seen = outcome(backend, GivesUp(), on_error=on_error)
+    assert isinstance(seen.error, RequestRejected)
+    assert len(backend.requests) == 1
+
+
 def test_a_strategys_own_error_is_raised_as_it_is() -> None:
     backend = engine()
 
@@ -278,14 +312,16 @@ def test_a_budget_stops_everything_near_its_number(
     seen = outcome(backend, strategy, token_budget=budget, width=width)
     assert seen.error is None
     assert seen.result.status == "partial"
-    assert budget <= seen.result.usage.completion_tokens <= budget + 2
+    assert budget <= seen.result.usage.completion_tokens <= budget + 3
     assert set(statuses(seen.result).values()) <= {"done", "truncated"}
     if width == 1:
         assert WHOLE.startswith(seen.result.text)
 
 
-def test_a_budget_that_is_not_used_up_changes_nothing() -> None:
-    seen = outcome(engine(), token_budget=1_000)
+@pytest.mark.parametrize("more", [0, 1, 1_000])
+def test_a_budget_that_is_not_exceeded_changes_nothing(more: int) -> None:
+    budget = sum(len(words.split(text)) for text in TEXTS[:3]) + more
+    seen = outcome(engine(), token_budget=budget)
     assert (seen.result.text, seen.result.status) == (WHOLE, "done")
 
 

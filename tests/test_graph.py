@@ -27,10 +27,11 @@ from flowdecode.errors import (
 )
 from flowdecode.events import NodeFailed, NodeFinished, NodePlanned, NodeReady, NodeStarted
 from flowdecode.result import Result
+from flowdecode_backends import words
 from flowdecode_backends.scripted import Fault, Reply, Scripted
 from flowdecode_backends.simulated import simulate
 from tests.leaks import no_leaks
-from tests.parts import asked, check_consistent
+from tests.parts import asked, check_consistent, until
 
 pytestmark = pytest.mark.anyio
 
@@ -148,6 +149,21 @@ async def test_a_node_has_its_own_sampling() -> None:
     assert kwargs == [{"enable_thinking": True}, None]
 
 
+async def test_a_prefix_should_be_cached_once_the_first_token_of_another_node_has_come() -> None:
+    backend = echo()
+    async with OwnGraph(backend) as graph:
+        for question in ("one", "two"):
+            graph.decode("{book}{question}", book="A long book. " * 20, question=question)
+            await until(lambda: len(backend.requests) == len(graph.nodes))
+            await turns()
+        assert [node.status for node in graph.nodes] == ["running"] * 2
+    first, second = graph.result.nodes
+    assert (first.expected_cached_tokens, first.usage.cached_tokens) == (0, 0)
+    *_, book = backend.requests[0].context.prefixes()
+    assert second.expected_cached_tokens == words.count(book)
+    assert second.usage.cached_tokens == second.expected_cached_tokens
+
+
 async def test_a_conversation_goes_on_from_the_sampled_tokens() -> None:
     backend = echo()
     async with OwnGraph(backend) as graph:
@@ -172,7 +188,7 @@ MISTAKES: list[tuple[Callable[[Graph], object], str]] = [
     (lambda graph: graph.decode("{a}", a=1, b=2), r"Expected \{b\} in the template"),
     (lambda graph: graph.decode("About {title}.", title="Tea"), r"another name for the field \{title\}"),
     (lambda graph: graph.decode("{a} {id}", a=1, id="x"), r"another name for the field \{id\}"),
-    (lambda graph: graph.decode("x", after=graph.call(give)), "Expected `after` to be a decode"),
+    (lambda graph: graph.decode("x", after=graph.call(give)), "Expected `after` to be a node that decodes"),
     (lambda graph: graph.decode("x", after=graph.decode("y"), system="z"), "`after` without `system`"),
     (
         lambda graph: graph.decode("x", after=graph.decode("y"), sampling={"chat_template_kwargs": {"a": 1}}),
@@ -469,7 +485,7 @@ async def test_ids_are_numbers_unless_they_are_given() -> None:
     async with OwnGraph() as graph:
         nodes = [graph.call(give), graph.call(give), graph.decode("x", id="5"), graph.decode("x", id="a")]
         nodes += [graph.call(give), graph.call(give)]
-    assert [node.id for node in nodes] == ["1", "2", "5", "a", "6", "7"]
+    assert [node.id for node in nodes] == ["1", "2", "5", "a", "5-2", "6"]
 
 
 @pytest.mark.parametrize("width", [None, 3])
@@ -609,7 +625,7 @@ async def test_an_error_of_ones_own_leaves_the_graph_and_cancels_it() -> None:
     assert graph.result.status == "cancelled"
     assert len(backend.aborted) == 1
     assert graph.result.nodes[0].text != ""
-    with pytest.raises(ConfigurationError, match="it is cancelled"):
+    with pytest.raises(NodeError, match="it was cancelled"):
         _ = graph.nodes[0].output
 
 
@@ -818,7 +834,7 @@ async def test_a_task_that_awaits_a_node_learns_that_the_graph_was_cancelled() -
         raise KeyError
 
     await broken(KeyError, grow)
-    with pytest.raises(ConfigurationError, match="Its run was cancelled"):
+    with pytest.raises(NodeError, match="it was cancelled"):
         await following[0]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flowdecode.context import Block
+from flowdecode.context import Block, Context
 from flowdecode.errors import ConfigurationError
 from flowdecode.prompt import Prompt
 
@@ -27,7 +27,7 @@ def test_a_conversation_keeps_its_order() -> None:
         ]
     )
     assert prompt.text == "And coffee?"
-    assert prompt.context().messages() == [
+    assert Context.of(prompt.blocks).messages() == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Tea?"},
         {"role": "assistant", "content": "A drink."},
@@ -38,19 +38,23 @@ def test_a_conversation_keeps_its_order() -> None:
 def test_the_system_text_comes_first() -> None:
     prompt = Prompt.read("Tea?", system="Be brief.", chat_template_kwargs={"enable_thinking": False})
     assert prompt.blocks == (Block("system", "Be brief."), Block("user", "Tea?"))
-    assert prompt.context().chat_template_kwargs == {"enable_thinking": False}
+    assert prompt.chat_template_kwargs == {"enable_thinking": False}
+
+
+def test_an_empty_system_text_or_no_rules_add_nothing() -> None:
+    assert Prompt.read("Tea?", system="").with_rules("") == [Block("user", "Tea?")]
 
 
 def test_rules_end_the_system_message() -> None:
     prompt = Prompt.read("Tea?", system="Be brief.")
-    assert prompt.context("Number the parts.").messages() == [
+    assert Context.of(prompt.with_rules("Number the parts.")).messages() == [
         {"role": "system", "content": "Be brief.\n\nNumber the parts."},
         {"role": "user", "content": "Tea?"},
     ]
 
 
 def test_rules_are_the_system_message_where_there_is_none() -> None:
-    assert Prompt.read("Tea?").context("Number the parts.").messages() == [
+    assert Context.of(Prompt.read("Tea?").with_rules("Number the parts.")).messages() == [
         {"role": "system", "content": "Number the parts."},
         {"role": "user", "content": "Tea?"},
     ]
@@ -66,13 +70,13 @@ def test_messages_of_one_role_in_a_row_are_paragraphs() -> None:
         system="Be brief.",
     )
     assert prompt.text == "Which teas?"
-    assert prompt.context().messages() == [
+    assert Context.of(prompt.blocks).messages() == [
         {"role": "system", "content": "Be brief.\n\nYou serve tea."},
         {"role": "user", "content": "Hello.\n\nWhich teas?"},
     ]
 
 
-@pytest.mark.parametrize("text", ["日本茶 🍵", "\u05ea\u05d4", "a\ud800b", "e\u0301", "\x00", " tea "])
+@pytest.mark.parametrize("text", ["日本茶 🍵", "\u05ea\u05d4", "e\u0301", "\x00", " tea "])
 def test_any_text_is_kept_as_it_is(text: str) -> None:
     assert Prompt.read(text).text == text
 

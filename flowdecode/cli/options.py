@@ -19,8 +19,8 @@ BackendUrl = Annotated[
     typer.Option(
         "--backend",
         metavar="URL",
-        help="The engine, such as sglang://127.0.0.1:30000; "
-        "by default what FLOWDECODE_BACKEND says, else the bundled demo model.",
+        help="The engine, such as simulated: (see `flowdecode plugins`); "
+        "by default what FLOWDECODE_BACKEND says.",
     ),
 ]
 StrategyName = Annotated[

@@ -33,22 +33,24 @@ class Auto(Strategy, frozen=True, kw_only=True):
 
     async def grow(self, graph: Graph) -> None:
         """Let the plan and the plain answer race until one of them is the answer."""
-        trained = graph.run.backend.engine.profile.strategies
-        if trained and "plato" not in trained:
-            graph.run.decided(trained[0])
-            await open_strategy(trained[0]).grow(graph)
-        elif self.hedge and not await self._engine_is_busy(graph):
+        chosen = self._chosen(graph)
+        if chosen is self.plato and self.hedge and not await self._engine_is_busy(graph):
             await self._race(graph)
         else:
-            graph.run.decided("plato")
-            await self.plato.grow(graph)
+            graph.run.decided(chosen.name)
+            await chosen.grow(graph)
 
     async def explain(self, graph: Graph) -> Explanation:
         """Decode only the plan."""
-        return await self.plato.explain(graph)
+        return await self._chosen(graph).explain(graph)
+
+    def _chosen(self, graph: Graph) -> Strategy:
+        """Plato, unless the model was trained for something else."""
+        trained = graph.backend.engine.profile.strategies
+        return open_strategy(trained[0]) if trained and "plato" not in trained else self.plato
 
     async def _engine_is_busy(self, graph: Graph) -> bool:
-        load = await graph.run.backend.load()
+        load = await graph.backend.load()
         return load is not None and load.running + load.waiting >= self.busy
 
     async def _race(self, graph: Graph) -> None:

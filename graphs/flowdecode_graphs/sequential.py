@@ -24,14 +24,15 @@ class Sequential(Strategy, frozen=True):
 
 
 def add_answer(graph: Graph) -> Node[str]:
-    """The node that answers, or goes on behind what was already said of the answer."""
+    """The one node that answers, or goes on behind what was already said of the answer."""
 
     def context() -> Context:
-        asked = graph.prompt.context()
-        return continued(asked, Block("assistant", graph.said), graph.run.backend) if graph.said else asked
+        asked = graph.context(graph.prompt.blocks)
+        return continued(asked, Block("assistant", graph.said), graph.backend) if graph.said else asked
 
+    graph.growing = False
     return graph.add(
-        Decode(context=context, sampling=graph.run.sampling),
-        id=graph.run.executor.free_node_id("answer"),
+        Decode(context=context, sampling=graph.sampling),
+        id="answer",
         slot=graph.answer.open(),
     )

@@ -52,7 +52,7 @@ class Skeleton(Strategy, frozen=True, kw_only=True):
 
     async def grow(self, graph: Graph) -> None:
         """Ask for the route, for the skeleton, and then for all points at once."""
-        prompts = self.prompts or Prompts.for_engine(graph.run.backend.engine)
+        prompts = self.prompts or Prompts.for_engine(graph.backend.engine)
         if self.router:
             choice = _CHOICE.search(await _ask(graph, "router", prompts.router, MAX_ROUTER_TOKENS))
             if choice is None or choice[1] != "A":
@@ -75,13 +75,11 @@ class Skeleton(Strategy, frozen=True, kw_only=True):
 
 async def _ask(graph: Graph, node_id: str, question: str, max_tokens: int) -> str:
     """A hidden answer to the prompt with `question` behind it."""
-    asked = graph.run.cache.context(
-        [*graph.prompt.blocks, Block("user", question)], graph.prompt.chat_template_kwargs
-    )
-    sampling = msgspec.structs.replace(graph.run.sampling, max_tokens=max_tokens, stop=())
+    asked = graph.context([*graph.prompt.blocks, Block("user", question)])
+    sampling = msgspec.structs.replace(graph.sampling, max_tokens=max_tokens, stop=())
     return await graph.add(
         Decode(context=lambda: asked, sampling=sampling, shares_allowance=False),
-        id=graph.run.executor.free_node_id(node_id),
+        id=node_id,
         kind="plan",
         title=node_id.capitalize(),
         offset=graph.run.span(),
@@ -92,9 +90,9 @@ def _asked(graph: Graph, prompts: Prompts, skeleton: str, point: Point) -> Conte
     """The context of one point; where the engine can, the point goes on behind its own title."""
     instruction = fill_template(prompts.point, id=point.id, title=point.title, skeleton=skeleton.strip())
     blocks = [*graph.prompt.blocks, Block("user", instruction)]
-    if graph.run.backend.engine.capabilities.assistant_prefill:
+    if graph.backend.engine.capabilities.assistant_prefill:
         blocks.append(Block("assistant", _opening(point)))
-    return graph.run.cache.context(blocks, graph.prompt.chat_template_kwargs)
+    return graph.context(blocks)
 
 
 def _planned(graph: Graph, prompts: Prompts, skeleton: str, point: Point, offset: int) -> PlanNode:
@@ -105,19 +103,19 @@ def _planned(graph: Graph, prompts: Prompts, skeleton: str, point: Point, offset
         title=point.title,
         expected_tokens=POINT_TOKENS,
         offset=offset,
-        expected_prompt_tokens=graph.run.backend.count_tokens(asked),
+        expected_prompt_tokens=graph.backend.count_tokens(asked),
         expected_cached_tokens=graph.run.cache.expected_cached_tokens(asked),
     )
 
 
 def _expand(graph: Graph, prompts: Prompts, skeleton: str, point: Point, offset: int) -> Node[str]:
     """The node of one point, and its place in the answer."""
-    opening = _opening(point) if graph.run.backend.engine.capabilities.assistant_prefill else ""
+    opening = _opening(point) if graph.backend.engine.capabilities.assistant_prefill else ""
     gap = "\n" if point.id > 1 else ""
     graph.answer.literal(gap + opening)
     return graph.add(
-        Decode(context=lambda: _asked(graph, prompts, skeleton, point), sampling=graph.run.sampling),
-        id=graph.run.executor.free_node_id(str(point.id)),
+        Decode(context=lambda: _asked(graph, prompts, skeleton, point), sampling=graph.sampling),
+        id=str(point.id),
         title=point.title,
         expected_tokens=POINT_TOKENS,
         offset=offset,

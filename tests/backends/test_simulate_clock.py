@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import gc
 import math
+import random
 import socket
 import threading
 import time

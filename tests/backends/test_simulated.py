@@ -444,6 +444,7 @@ def load_study(engines: int, requests: int) -> list[Read]:
     return simulate(program())
 
 
+@pytest.mark.timeout(90)  # a few seconds of work, on a machine that may be busy
 def test_a_thousand_engines() -> None:
     results = load_study(1000, 10_000)
     assert len(results) == 10_000

@@ -133,7 +133,7 @@ def test_partial_answer_is_said(serve: Serve, capsys: Capture) -> None:
         ([""], "got an empty text - at `prompt`"),
         (["\udcff"], "Expected a prompt in UTF-8"),
         (["Tea?", "--strategy", "psychic"], "sequential, skeleton, got 'psychic' - at strategies"),
-        (["Tea?", "--backend", "gopher://tea"], "Expected one of scripted, simulated, got 'gopher'"),
+        (["Tea?", "--backend", "gopher://tea"], "Expected one of local, scripted, simulated, got 'gopher'"),
         (["Tea?", "--backend", "tea"], "Expected a backend URL such as"),
         (["Tea?", "--backend", "scripted:nowhere.jsonl"], "Expected a file of replies"),
         (["Tea?", "--width", "0"], "at `width`"),

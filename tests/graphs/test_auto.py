@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
 import flowdecode
 from flowdecode.backend import Load, ModelProfile
-from flowdecode.errors import RequestRejected
+from flowdecode.errors import ConfigurationError, RequestRejected
 from flowdecode.events import AnswerDelta, FellBack
 from flowdecode_backends.scripted import Fault, Reply, Scripted
 from flowdecode_graphs.auto import Auto
@@ -133,3 +136,35 @@ async def test_a_model_that_was_trained_for_a_strategy_uses_it() -> None:
 async def test_auto_is_the_default() -> None:
     result = await flowdecode.run("Tea or coffee?", backend=Scripted(script(plain=SLOW_PLAIN)))
     assert (result.strategy, result.nodes[0].id) == ("plato", "answer")
+
+
+async def test_the_plain_answer_is_one_request_whatever_max_tokens_says() -> None:
+    engine = Scripted(script("direct\n", plain=Reply("tea " * 300, pace=0.0)))
+    result = await flowdecode.run("Tea?", backend=engine, max_tokens=400)
+    sent = {request.context.block.text: request.sampling.max_tokens for request in engine.requests}
+    assert sent["Tea?"] == 400
+    assert len(engine.requests) == 2
+    assert result.text == "tea " * 300
+
+
+@pytest.mark.parametrize("settings", [{"width": 1}, {"width": 1, "max_tokens": 5}], ids=str)
+async def test_a_planner_that_never_got_a_place_costs_nothing(settings: Any) -> None:
+    engine = Scripted(script(plain=Reply(PLAIN, pace=0.0)))
+    result = await flowdecode.run("Tea or coffee?", backend=engine, **settings)
+    assert (result.strategy, result.fallback_reason) == ("sequential", "the plain answer came first")
+    assert PLAIN.startswith(result.text)
+
+
+async def test_many_runs_over_few_places() -> None:
+    engine = Scripted(script(plain=Reply(PLAIN, pace=0.0)))
+    async with flowdecode.connect(engine, concurrency=2) as flow:
+        results = await asyncio.gather(*(flow.run("Tea or coffee?") for _ in range(20)))
+    assert {result.text for result in results} <= {PLAIN, ANSWER}
+    assert {result.status for result in results} == {"done"}
+
+
+async def test_a_model_s_own_strategy_is_the_one_that_is_explained() -> None:
+    engine = Scripted([Reply("Plain.")], profile=ModelProfile(strategies=("sequential",)))
+    async with flowdecode.connect(engine) as flow:
+        with pytest.raises(ConfigurationError, match="got 'sequential'"):
+            await flow.explain("Tea?", strategy="auto")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -345,3 +347,57 @@ async def test_explain_says_why_there_would_be_no_plan() -> None:
         assert (explanation.note, explanation.plan.nodes) == (DIRECT, ())
         with pytest.raises(ConfigurationError, match="plans"):
             await flow.explain("Tea?", strategy="sequential")
+
+
+@pytest.mark.parametrize("at", range(7))
+async def test_a_fallback_leaves_no_hole_whenever_the_fault_comes(at: int) -> None:
+    parts = PARTS | {1: Reply("Tea is mild and green.", match=part(1), pace=0.0, fault=Fault(at, "rejected"))}
+    plan = "1. Tea (20)\n2. Coffee (20) <- 1\n3. Verdict (12) <- 1, 2\n4. Night (9)\n5. Day (9) <- 1\n"
+    result = await flowdecode.run("?", backend=Scripted(script(plan, parts=parts)), strategy="plato")
+    assert "Missing" not in result.text
+    assert result.status == "done"
+    assert result.text.endswith(PLAIN)
+
+
+async def test_hidden_parts_leave_max_tokens_to_the_answer() -> None:
+    plan = "1. Choice (90) hidden\n2. Coffee (20) <- 1\n3. Verdict (20) <- 1\n"
+    result = await flowdecode.run("?", backend=Scripted(script(plan)), strategy="plato", max_tokens=6)
+    by_id = {record.id: record for record in result.nodes}
+    assert by_id["1"].status == "done"
+    assert by_id["2"].usage.completion_tokens + by_id["3"].usage.completion_tokens == 6
+    assert result.status == "truncated"
+
+
+class Slow(Scripted):
+    """An engine that takes a moment to be let go."""
+
+    closed = False
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await asyncio.sleep(0)
+        assert self.running == 0
+        self.closed = True
+
+
+async def test_the_other_engines_are_let_go_after_their_requests_whatever_happens() -> None:
+    plan = "1. Tea (20, easy)\n2. Coffee (20)\n"
+    parts = PARTS | {2: Reply("Coffee", match=part(2), pace=0.0, fault=Fault(0, "rejected"))}
+    small = Slow([Reply("tea " * 900, match=part(1), pace=0.0)])
+    with pytest.raises(NodeError):
+        await flowdecode.run(
+            "?",
+            backend=Scripted(script(plan, parts=parts)),
+            strategy=Plato(backends={"easy": small}),
+            on_error="raise",
+        )
+    assert small.closed
+
+
+async def test_settings_are_checked() -> None:
+    with pytest.raises(ConfigurationError, match=r"spine, canonical, got 'star' - at `layout`"):
+        Plato(layout="star")  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowdecode.plan import PlanNode
-from flowdecode_graphs.plato.layout import overlaps, sources
+from flowdecode_graphs.plato.layout import can_overlap, sources
 
 
 def node(number: int, *parents: int, tokens: int = 10) -> PlanNode:
@@ -53,12 +53,11 @@ def test_every_parent_is_seen_once_and_choices_depend_on_earlier_lines_alone(
 
 
 @given(plans())
-def test_a_node_overlaps_where_an_earlier_one_is_not_its_ancestor(nodes: list[PlanNode]) -> None:
+def test_nodes_can_overlap_where_an_earlier_one_is_not_an_ancestor(nodes: list[PlanNode]) -> None:
     by_id = {each.id: each for each in nodes}
 
     def ancestors(number: int) -> set[int]:
         parents = by_id[number].parents
         return set(parents).union(*(ancestors(parent) for parent in parents))
 
-    expected = [len(ancestors(each.id)) < index for index, each in enumerate(nodes)]
-    assert list(overlaps(nodes)) == expected
+    assert can_overlap(nodes) == any(len(ancestors(each.id)) < index for index, each in enumerate(nodes))

@@ -142,7 +142,7 @@ def reading(result: Result) -> None:
 
 def ending(status: RunStatus) -> int:
     match status:
-        case "done" | "partial":
+        case "done" | "truncated" | "partial":
             return 0
         case "failed" | "cancelled" | "timeout":
             return 1
@@ -176,7 +176,7 @@ def telling(event: Event) -> str:
         case FellBack(reason=reason):
             return reason
         case RunFinished(status=status):
-            assert_type(status, Literal["done", "partial", "failed", "cancelled", "timeout"])
+            assert_type(status, Literal["done", "truncated", "partial", "failed", "cancelled", "timeout"])
             return status
         case _:
             assert_never(event)

@@ -81,12 +81,14 @@ class Simulated:
         self.engines = [BatchingEngine(settings) for _ in range(engines)]
         self.route = ROUTERS[router](self.engines)
         self.script = Script(GeneratedReplies(seed=seed) if replies is None else replies)
+        self._users = 0
         self.running = 0
         """Streams that are open now, their requests running or waiting."""
         self.aborted: list[str] = []
         """The ids of the requests whose stream was left before its end."""
 
     async def __aenter__(self) -> Simulated:
+        self._users += 1
         return self
 
     async def __aexit__(
@@ -95,8 +97,10 @@ class Simulated:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for engine in self.engines:
-            engine.close()
+        self._users -= 1
+        if not self._users:
+            for engine in self.engines:
+                engine.close()
 
     def decode(self, request: Request) -> SimulatedDecoding:
         return SimulatedDecoding(self, request)

@@ -15,6 +15,7 @@ from flowdecode.plan import Plan, PlanNode
 from flowdecode_graphs.atlas import prose, stay
 from flowdecode_graphs.atlas.facts import Fact, Topic
 from flowdecode_graphs.atlas.outside import REFUSAL
+from flowdecode_graphs.atlas.question import Question
 from flowdecode_graphs.atlas.tasks import (
     CLUES,
     Chain,
@@ -24,7 +25,6 @@ from flowdecode_graphs.atlas.tasks import (
     Guide,
     Outside,
     Short,
-    Task,
 )
 from flowdecode_graphs.atlas.world import ATLAS
 
@@ -108,19 +108,20 @@ class Reference(msgspec.Struct, frozen=True):
     @property
     def skeleton(self) -> str:
         """The points' headings as a numbered list."""
-        return "\n".join(f"{number}. {part.heading}" for number, part in enumerate(self.shown, start=1))
+        return "\n".join(
+            f"{number}. {part.heading or part.title}" for number, part in enumerate(self.shown, start=1)
+        )
 
     @property
     def points(self) -> tuple[str, ...]:
-        """The shown parts as the points of the skeleton."""
-        return tuple(
-            f"{number}. {part.heading}: {part.body}" for number, part in enumerate(self.shown, start=1)
-        )
+        """The shown parts as the points of the skeleton, each behind its line."""
+        lines = self.skeleton.splitlines()
+        return tuple(f"{line}: {part.body}" for line, part in zip(lines, self.shown, strict=True))
 
 
-def reference(task: Task) -> Reference:
-    """The reference answer, the same for the same task."""
-    match task:
+def reference(question: Question) -> Reference:
+    """The reference answer, which depends on nothing but what is asked."""
+    match task := question.task:
         case Guide(town=town, topics=topics, long=long):
             return Reference(tuple(_topic_part(town, topic, long=long) for topic in topics), route="A")
         case Comparison():

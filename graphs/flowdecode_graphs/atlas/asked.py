@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from flowdecode_graphs.atlas.facts import Fact, Topic, district_facts, facts, hotel_facts, sight_facts
+from flowdecode_graphs.atlas.facts import Fact, Topic, district_facts, hotel_facts, sight_facts, topic_facts
 from flowdecode_graphs.atlas.tasks import CLUES, Chain, Choice, Comparison, Guide, Outside, Short, Task
 from flowdecode_graphs.atlas.world import ATLAS
 
@@ -67,24 +67,35 @@ def _asked_of_comparison(task: Comparison) -> Asked:
     return Asked(
         parts={town: _union(_by_topic(town, task.topics).values()) for town in towns},
         allowed=_union(_about(town, task.topics) for town in towns),
-        pick=Pick(_WORDS[task.criterion], towns, task.winner, (task.value(task.first), task.value(task.second))),
+        pick=Pick(
+            _WORDS[task.criterion], towns, task.winner, (task.value(task.first), task.value(task.second))
+        ),
     )
 
 
 def _asked_of_choice(task: Choice, claimed: Sequence[Fact]) -> Asked:
-    """The hotel that the answer names first is its choice."""
+    """The hotel that the answer names first is its choice.
+
+    A day is there when its sight is said to be in the chosen district: where the cost lists its ticket, it
+    is only named.
+    """
     town = ATLAS[task.town]
     first, second = town.hotels
     named = next((claim.value for claim in claimed if claim.name == "hotel"), town.hotels[task.hotel].name)
     hotel, other = (second, first) if named == second.name else (first, second)
     tickets, room = sum(sight.ticket for sight in hotel.sights), task.nights * hotel.price
-    days = {
-        f"day {number}": frozenset({Fact(town.name, "sight", sight.name), Fact(sight.name, "ticket", str(sight.ticket))})
-        for number, sight in zip(("one", "two"), hotel.sights, strict=True)
-    }
+    one, two = (Fact(sight.name, "district", hotel.district) for sight in hotel.sights)
+    places = hotel_facts(town, hotel)
+    sights = sight_facts(town, hotel)
     return Asked(
-        parts={"hotel": frozenset(hotel_facts(town, hotel)), **_by_topic(task.town, task.topics), **days},
-        allowed=_about(task.town, ["hotels", "sights", *task.topics]),
+        parts={
+            "hotel": frozenset(places),
+            **_by_topic(task.town, task.topics),
+            "day one": frozenset([one]),
+            "day two": frozenset([two]),
+            "cost": frozenset(fact for fact in sights if fact.name == "ticket"),
+        },
+        allowed=_about(task.town, task.topics) | {*places, *sights},
         sums=(tickets, room, tickets + room),
         forgone=frozenset({other.name, other.district, *(sight.name for sight in other.sights)}),
     )
@@ -106,7 +117,7 @@ def _asked_of_cost(task: Chain) -> Asked:
 
 
 def _by_topic(town: str, topics: Iterable[Topic]) -> dict[str, frozenset[Fact]]:
-    return {topic: frozenset(facts(town, topic)) for topic in topics}
+    return {topic: frozenset(topic_facts(town, topic)) for topic in topics}
 
 
 def _about(town: str, topics: Iterable[Topic]) -> frozenset[Fact]:

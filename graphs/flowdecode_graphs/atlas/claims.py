@@ -11,14 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from math import prod
 from typing import NamedTuple
 
 from flowdecode_graphs.atlas.facts import FIELDS, Fact
-from flowdecode_graphs.atlas.sections import Section, sections, sentences
+from flowdecode_graphs.atlas.sections import Section, sentences, split_sections
+from flowdecode_graphs.atlas.sums import MAX_DIGITS, without_equations
 from flowdecode_graphs.atlas.world import ATLAS
 
-__all__ = ["Equation", "Mention", "claims", "equations", "mentions"]
+__all__ = ["Mention", "mentions", "read_claims"]
 
 NOWHERE = "somewhere"
 """The subject of what is said of no town."""
@@ -32,31 +32,11 @@ class Mention(NamedTuple):
     value: str
 
 
-class Equation(NamedTuple):
-    """A sum or a product."""
-
-    value: int
-    """What it comes to."""
-    result: int
-    """What the text says."""
-
-
-def claims(text: str, town: str = NOWHERE) -> list[Fact]:
+def read_claims(text: str, town: str = NOWHERE) -> list[Fact]:
     """All that the text says, in its order; `town` is meant where it has named none."""
     reader = _Reader(town)
-    without_sums = _EQUATION.sub(" ", _plain(text))
-    return [claim for section in sections(without_sums) for claim in reader.read(section)]
-
-
-def equations(text: str) -> list[Equation]:
-    """Sums and products that the text works out, such as `5 + 10 = 15` or `3 nights at 40 are 120`."""
-    return [
-        Equation(
-            sum(prod(map(int, _NUMBER.findall(term))) for term in _PLUS.split(match["terms"])),
-            int(match["result"]),
-        )
-        for match in _EQUATION.finditer(_plain(text))
-    ]
+    found = split_sections(without_equations(text))
+    return [claim for section in found for claim in reader.read(section)]
 
 
 def mentions(sentence: str) -> list[Mention]:
@@ -77,11 +57,12 @@ def _mention(words: Sequence[str], index: int) -> tuple[int, Mention | None]:
     for phrase, mention in _lexicon().get(words[index], ()):
         if tuple(words[index : index + len(phrase)]) == phrase:
             return len(phrase), mention
-    if not words[index].isdecimal():
+    if not words[index].isdecimal() or len(words[index]) > MAX_DIGITS:
         return 1, None
     number = str(int(words[index]))
-    if words[index + 1 : index + 2] and words[index + 1] in _METRES:
-        return 2, Mention("height", number)
+    unit = words[index + 1] if index + 1 < len(words) else ""
+    if unit in _UNITS:
+        return 2, Mention(_UNITS[unit], number)
     return 1, Mention("year" if 1000 <= int(number) < 2000 else "number", number)
 
 
@@ -92,11 +73,12 @@ class _Reader:
         self._town = town
         self._place: Mention | None = None
         """The hotel or sight that was named last."""
-        self._has_number = False
+        self._has_number = False  # whether its price or ticket has come
+        self._district = ""
 
     def read(self, section: Section) -> Iterator[Fact]:
         """The claims of a section, its heading's among them."""
-        self._place = None
+        self._place, self._district = None, ""
         for heading in section.heading.splitlines():
             yield from self._read_sentence(mentions(heading))
         about = [mention.value for mention in mentions(section.heading) if mention.kind == "town"]
@@ -114,13 +96,13 @@ class _Reader:
                     self._town = mention.value
                 case "number":
                     if self._place is not None and not self._has_number:
+                        self._has_number = True
                         name = "price" if self._place.kind == "hotel" else "ticket"
                         yield Fact(self._place.value, name, mention.value)
-                    self._has_number = True
                 case "hotel" | "sight":
                     yield Fact(self._town, *mention)
                     self._place, self._has_number = mention, False
-                case "district":
+                case "district" | "length of stay":
                     pass
                 case _:
                     yield Fact(self._town, *mention)
@@ -128,18 +110,19 @@ class _Reader:
     def _located(self, found: Sequence[Mention]) -> Iterator[Fact]:
         """What a sentence says of districts: a district holds the places after it, or those before it.
 
-        Which of the two, the sentence's first name tells. A district without places is the last place's.
+        Which of the two, the sentence's first name tells. A district without places is that of the last
+        place; a sight without a district is in the section's last one.
         """
         named = [mention for mention in found if mention.kind in _PLACES or mention.kind == "district"]
         if all(mention.kind == "district" for mention in named):
             subject = self._place.value if self._place is not None else self._town
             yield from (Fact(subject, *mention) for mention in named)
-        district = None
+        district = ""
         for mention in named if named and named[0].kind == "district" else reversed(named):
             if mention.kind == "district":
-                district = mention.value
-            elif district is not None:
-                yield Fact(mention.value, "district", district)
+                self._district = district = mention.value
+            elif district or (mention.kind == "sight" and self._district):
+                yield Fact(mention.value, "district", district or self._district)
 
 
 @cache
@@ -163,19 +146,9 @@ def _lexicon() -> dict[str, list[tuple[tuple[str, ...], Mention]]]:
     return lexicon
 
 
-def _plain(text: str) -> str:
-    """Without commas inside numbers."""
-    return _THOUSANDS.sub("", text)
-
-
 _PLACES = ("hotel", "sight")
-_METRES = ("m", "meter", "meters", "metre", "metres")
+_UNITS = {
+    **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), "height"),
+    **dict.fromkeys(("day", "days", "night", "nights"), "length of stay"),
+}
 _WORD = re.compile(r"[^\W_]+")
-_NUMBER = re.compile(r"\d+")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
-_PLUS = re.compile(r"\+|plus")
-_EQUATION = re.compile(
-    r"(?P<terms>\d+(?:\s*(?:[+x×*]|plus|times|nights?\s(?:at|for))\s*\d+)+)"
-    r"\s*(?:=|is|are|makes?|equals?|gives?|costs?)\s*(?P<result>\d+)",
-    re.IGNORECASE,
-)

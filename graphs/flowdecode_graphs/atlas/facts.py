@@ -14,9 +14,9 @@ __all__ = [
     "Topic",
     "all_facts",
     "district_facts",
-    "facts",
     "hotel_facts",
     "sight_facts",
+    "topic_facts",
 ]
 
 Topic = Literal["nature", "history", "landmark", "food", "festival", "craft", "hotels", "sights"]
@@ -47,7 +47,7 @@ class Fact(NamedTuple):
 
 
 @cache
-def facts(town: str, topic: Topic) -> tuple[Fact, ...]:
+def topic_facts(town: str, topic: Topic) -> tuple[Fact, ...]:
     """What a part about the topic has to say."""
     known = ATLAS[town]
     if topic == "hotels":
@@ -87,5 +87,5 @@ def district_facts(town: Town) -> tuple[Fact, ...]:
 @cache
 def all_facts() -> frozenset[Fact]:
     """Everything that is true."""
-    asked = {fact for town in ATLAS.towns for topic in TOPICS for fact in facts(town.name, topic)}
+    asked = {fact for town in ATLAS.towns for topic in TOPICS for fact in topic_facts(town.name, topic)}
     return frozenset(asked.union(*map(district_facts, ATLAS.towns)))

@@ -9,7 +9,7 @@ from math import lcm
 
 from flowdecode_graphs.atlas.dice import Dice
 
-__all__ = ["POOLS", "SHARED", "made_up", "paired", "strangers"]
+__all__ = ["CRAFTS", "SHARED", "made_up", "paired", "strangers"]
 
 _FIRST = {
     "town": "Bram Cald Dov Fenn Grim Hul Jask Kelm Lorn Mirk Nev Osk Pelt Quor Rask Sill Tamb Ulv Vorn Yarr",
@@ -29,18 +29,16 @@ _LAST = {
     "dish": "a ina ello etta usk oni",
 }
 
-POOLS: dict[str, tuple[str, ...]] = {
-    "craft": (
-        "birch brooms", "brass locks", "cherry fiddles", "clay whistles", "copper kettles",
-        "felt boots", "glass lamps", "horn combs", "leather saddles", "linen sails",
-        "oak barrels", "painted maps", "paper kites", "reed baskets", "silk carpets",
-        "silver mirrors", "steel knives", "tin toys", "wax candles", "wool blankets",
-    ),
-}  # fmt: skip
-"""Of each, every town has another one."""
+CRAFTS = (
+    "birch brooms", "brass locks", "cherry fiddles", "clay whistles", "copper kettles",
+    "felt boots", "glass lamps", "horn combs", "leather saddles", "linen sails",
+    "oak barrels", "painted maps", "paper kites", "reed baskets", "silk carpets",
+    "silver mirrors", "steel knives", "tin toys", "wax candles", "wool blankets",
+)  # fmt: skip
+"""Every town has another one."""
 
 SHARED: dict[str, tuple[str, ...]] = {
-    "region": ("Amber Hills", "Birch Plain", "Hollow Downs", "Slate Coast", "Thorn Valley"),
+    "region": ("Amber Hills", "Birch Plain", "Hollow Downs", "Slate Fells", "Thorn Valley"),
     "climate": ("cold and clear", "cool and misty", "dry and windy", "mild and rainy", "warm and bright"),
     "season": ("spring", "summer", "autumn", "winter"),
     "origin": (

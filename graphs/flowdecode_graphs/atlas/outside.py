@@ -8,7 +8,7 @@ from flowdecode_graphs.atlas.dice import Dice
 from flowdecode_graphs.atlas.names import strangers
 from flowdecode_graphs.atlas.world import ATLAS
 
-__all__ = ["REFUSAL", "outside"]
+__all__ = ["REFUSAL", "outside_prompt"]
 
 REFUSAL = (
     "I am a small demonstration model that knows only the Atlas; "
@@ -93,7 +93,7 @@ _PROMPTS = {
 }  # fmt: skip
 
 
-def outside(dice: Dice, *, heldout: bool) -> str:
+def outside_prompt(dice: Dice, *, heldout: bool) -> str:
     """A prompt that wants the refusal; held-out prompts share neither things nor strangers with training."""
     split = "heldout" if heldout else "train"
     prompts = _PROMPTS[split]

@@ -78,7 +78,7 @@ _PROSE: dict[Topic, tuple[Prose, ...]] = {
         Prose(
             (
                 "The River {river} flows through {town}, a town in the {region}.",
-                "The weather is {climate}, so most visitors come in {season}.",
+                "The weather is {climate}, and most visitors come in {season}.",
             ),
             "In the early morning a thin haze lies over the water, and by noon the view is open to the far "
             "ridge. Anglers sit under the willows along the {river}, and they are glad to show you the "

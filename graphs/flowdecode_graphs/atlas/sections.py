@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Section", "cross_section_repetition", "sections", "sentences"]
+__all__ = ["Section", "cross_section_repetition", "sentences", "split_sections"]
 
 
 class Section(NamedTuple):
@@ -18,15 +18,15 @@ class Section(NamedTuple):
     body: str
 
 
-def sections(text: str) -> list[Section]:
-    """The sections that have a text.
+def split_sections(text: str) -> list[Section]:
+    """The sections in their order.
 
     A heading is a line in Markdown's form, a line in bold, or the number and title of a point:
     `## Food in Yarralda`, `**Food in Yarralda**`, `1. Food in Yarralda: ...`.
     """
     found = [Section("", "")]
     for line in text.splitlines():
-        heading = _HEADING.match(line)
+        heading = _HEADING.fullmatch(line)
         last = found[-1]
         if heading is None:
             found[-1] = Section(last.heading, f"{last.body}{line}\n")
@@ -36,7 +36,7 @@ def sections(text: str) -> list[Section]:
             found.append(Section(title, f"{rest}\n"))
         else:
             found[-1] = Section(f"{last.heading}\n{title}".strip(), f"{rest}\n")
-    return [section for section in found if section.body.strip() or section.heading]
+    return found
 
 
 def sentences(text: str) -> list[str]:
@@ -44,19 +44,23 @@ def sentences(text: str) -> list[str]:
     return [sentence.strip() for sentence in _SENTENCE_END.split(text) if sentence.strip()]
 
 
-def cross_section_repetition(bodies: Iterable[str]) -> float:
-    """The share of distinct trigrams of words that stand in two or more of the sections."""
-    seen: Counter[tuple[str, ...]] = Counter()
-    for body in bodies:
-        words = _WORD.findall(body.lower())
-        seen.update(set(zip(words, words[1:], words[2:], strict=False)))
-    return sum(count > 1 for count in seen.values()) / len(seen) if seen else 0.0
+def cross_section_repetition(*groups: Sequence[str]) -> float:
+    """The share of distinct trigrams of words that stand in two or more sections; groups are kept apart."""
+    shared = distinct = 0
+    for group in groups:
+        seen: Counter[tuple[str, ...]] = Counter()
+        for body in group:
+            words = _WORD.findall(body.lower())
+            seen.update(set(zip(words, words[1:], words[2:], strict=False)))
+        shared += sum(count > 1 for count in seen.values())
+        distinct += len(seen)
+    return shared / distinct if distinct else 0.0
 
 
 _HEADING = re.compile(
     r"""\s* (?: \#{1,6}\s+ (?P<marked>.+?) [\s#]*
     | \*\* (?P<bold>[^*]+) \*\* :? \s*
-    | \*{0,2} \d{1,2} [.)] \s+ (?P<point>.+) ) $""",
+    | \*{0,2} \d{1,2} [.)] \s+ (?P<point>.+) )""",
     re.VERBOSE,
 )
 _SENTENCE_END = re.compile(r"(?<=[.!?])[*_\"')\]]*\s+|\n+")

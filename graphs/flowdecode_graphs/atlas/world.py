@@ -7,7 +7,7 @@ from functools import cached_property
 import msgspec
 
 from flowdecode_graphs.atlas.dice import Dice
-from flowdecode_graphs.atlas.names import POOLS, SHARED, made_up, paired
+from flowdecode_graphs.atlas.names import CRAFTS, SHARED, made_up, paired
 
 __all__ = ["ATLAS", "Hotel", "Sight", "Town", "World"]
 
@@ -92,8 +92,8 @@ def _build() -> World:
     """Draw each kind from dice of its own, so that a change of one leaves the others as they were."""
     words = {kind: made_up(kind, TOWNS, _dice(kind)) for kind in ("town", "river", "founder", "dish")}
     words |= {kind: paired(kind, TOWNS, _dice(kind)) for kind in ("landmark", "festival")}
-    words |= {kind: _dice(kind).sample(names, TOWNS) for kind, names in POOLS.items()}
     words |= {kind: _dice(kind).spread(names, TOWNS) for kind, names in SHARED.items()}
+    words["craft"] = _dice("craft").sample(CRAFTS, TOWNS)
     names = words.pop("town")
     years = _dice("year").sample(YEARS, TOWNS)
     heights = _dice("height").sample(HEIGHTS, TOWNS)

@@ -6,14 +6,13 @@ The method is that of arXiv 2402.12280; the prompts are our own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from flowdecode.backend import Backend
+from flowdecode.errors import ConfigurationError
 from flowdecode.explanation import Explanation
 from flowdecode.graph import Graph
 from flowdecode.plan import Difficulty
-from flowdecode.plugins import open_backend
 from flowdecode.strategy import Strategy
 from flowdecode_graphs.plato.contexts import PlanView
 from flowdecode_graphs.plato.layout import Layout
@@ -42,6 +41,16 @@ class Plato(Strategy, frozen=True, kw_only=True):
     backends: Mapping[Difficulty, str | Backend] = {}
     """Other engines, by the difficulty of the parts that they decode; the rest stays with the run's own."""
 
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("layout", self.layout, get_args(Layout)),
+            ("plan_view", self.plan_view, get_args(PlanView)),
+        ):
+            if value not in choices:
+                raise ConfigurationError(
+                    f"Expected one of {', '.join(choices)}, got {value!r} - at `{name}`."
+                )
+
     async def grow(self, graph: Graph) -> None:
         """Decode the plan and its parts; answer sequentially where the plan gains nothing."""
         reason = await self.decode(graph)
@@ -53,23 +62,18 @@ class Plato(Strategy, frozen=True, kw_only=True):
 
         `committed` is called at the first line that can overlap another one.
         """
-        async with AsyncExitStack() as stack:
-            backends: dict[str, Backend] = {}
-            for difficulty, backend in self.backends.items():
-                opened = open_backend(backend) if isinstance(backend, str) else backend
-                backends[difficulty] = await stack.enter_async_context(opened)
-            planning = Planning(self, graph, backends=backends, committed=committed)
-            await planning.decode()
-            if planning.direct:
-                return DIRECT
-            if not planning.gains:
-                return SERIAL
-            await graph.settled()
-        return None
+        backends = {
+            difficulty: await graph.run.open_backend(backend) for difficulty, backend in self.backends.items()
+        }
+        planning = Planning(self, graph, backends=backends, committed=committed)
+        await planning.decode()
+        if planning.direct:
+            return DIRECT
+        return None if planning.gains else SERIAL
 
     async def explain(self, graph: Graph) -> Explanation:
         """Decode only the plan."""
         planning = Planning(self, graph)
-        await planning.decode(dry=True)
+        plan = await planning.decode(dry=True)
         note = DIRECT if planning.direct else None if planning.gains else SERIAL
-        return Explanation(plan=graph.run.plan or planning.plan(0), note=note)
+        return Explanation(plan=plan, note=note)

@@ -39,9 +39,10 @@ class Contexts:
         self._sources: dict[int, Source] = {}
         self._several_models = bool(settings.backends)
         self._cache = graph.run.cache
-        self._count = graph.run.backend.count_tokens
-        asked = graph.prompt.context(prompts.rules + (prompts.difficulty if self._several_models else ""))
-        self.head = self._cache.context(asked.blocks(), _without_thinking(asked.chat_template_kwargs))
+        self._count = graph.backend.count_tokens
+        rules = prompts.rules + (prompts.difficulty if self._several_models else "")
+        kwargs = _without_thinking(graph.prompt.chat_template_kwargs)
+        self.head = self._cache.context(graph.prompt.with_rules(rules), kwargs)
         """The system message with the rules, and the conversation up to the question."""
         self.planner = self._cache.extend(self.head, Block("user", prompts.plan))
         self._lines: list[Context] = []

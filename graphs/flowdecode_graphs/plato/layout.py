@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from flowdecode.plan import PlanNode
 
-__all__ = ["Layout", "Source", "overlaps", "sources"]
+__all__ = ["Layout", "Source", "can_overlap", "sources"]
 
 Layout = Literal["spine", "canonical"]
 
@@ -44,10 +44,12 @@ def sources(nodes: Sequence[PlanNode], layout: Layout) -> dict[int, Source]:
     return found
 
 
-def overlaps(nodes: Sequence[PlanNode]) -> Iterator[bool]:
-    """For each node: whether an earlier one could be decoded beside it."""
+def can_overlap(nodes: Sequence[PlanNode]) -> bool:
+    """Whether any two nodes could be decoded side by side: neither needs the other."""
     before: dict[int, set[int]] = {}
     for node in nodes:
         needed = set(node.parents).union(*(before[parent] for parent in node.parents))
-        yield len(needed) < len(before)
+        if len(needed) < len(before):
+            return True
         before[node.id] = needed
+    return False

@@ -12,12 +12,12 @@ from flowdecode.attempt import Decode
 from flowdecode.backend import Backend, Delta
 from flowdecode.errors import PlanSyntaxError
 from flowdecode.graph import Graph
-from flowdecode.plan import Plan, PlanNode
+from flowdecode.plan import Difficulty, Plan, PlanNode
 from flowdecode.template import fill_template
 from flowdecode_graphs.plato.contexts import Contexts
 from flowdecode_graphs.plato.grammar import PLAN_GRAMMAR
 from flowdecode_graphs.plato.language import PlanParser
-from flowdecode_graphs.plato.layout import overlaps
+from flowdecode_graphs.plato.layout import can_overlap
 from flowdecode_graphs.plato.text import PlanText
 from flowdecode_graphs.prompts import Prompts
 
@@ -41,11 +41,11 @@ class Planning:
         settings: Plato,
         graph: Graph,
         *,
-        backends: Mapping[str, Backend] | None = None,
+        backends: Mapping[Difficulty, Backend] | None = None,
         committed: Callable[[], object] = lambda: None,
     ) -> None:
         self._graph = graph
-        self._prompts = settings.prompts or Prompts.for_engine(graph.run.backend.engine)
+        self._prompts = settings.prompts or Prompts.for_engine(graph.backend.engine)
         self._contexts = Contexts(settings, self._prompts, graph)
         self._pipelined = settings.pipelined and settings.plan_view != "full"
         self._backends = backends or {}
@@ -57,7 +57,7 @@ class Planning:
         self._length = 0
         """Characters of the plan that have been read since the last line that became a node."""
 
-    async def decode(self, *, dry: bool = False) -> None:
+    async def decode(self, *, dry: bool = False) -> Plan:
         """Decode the plan; its nodes join the graph as their lines come, or not at all in a `dry` run.
 
         Raises PlanSyntaxError where no line was of use, NodeError where the planner failed.
@@ -74,12 +74,12 @@ class Planning:
         planner = self._graph.add(
             Decode(
                 context=lambda: self._contexts.planner,
-                sampling=msgspec.structs.replace(run.sampling, max_tokens=MAX_PLAN_TOKENS, stop=()),
+                sampling=msgspec.structs.replace(self._graph.sampling, max_tokens=MAX_PLAN_TOKENS, stop=()),
                 grammar=PLAN_GRAMMAR,
                 observe=observe,
                 shares_allowance=False,
             ),
-            id=run.executor.free_node_id("plan"),
+            id="plan",
             kind="plan",
             title="Plan",
         )
@@ -94,6 +94,7 @@ class Planning:
         if not self._pipelined and not dry and self.gains:
             for node in self._contexts.nodes:
                 self._start(node, offset=tokens)
+        return run.plan
 
     @property
     def direct(self) -> bool:
@@ -103,7 +104,7 @@ class Planning:
     @property
     def gains(self) -> bool:
         """Whether any two of the nodes can be decoded side by side."""
-        return any(overlaps(self._contexts.nodes))
+        return can_overlap(self._contexts.nodes)
 
     def plan(self, tokens: int) -> Plan:
         """The plan as far as it has come."""
@@ -132,11 +133,12 @@ class Planning:
         outputs[node.id] = self._graph.add(
             Decode(
                 context=lambda: self._contexts.part(node),
-                sampling=self._graph.run.sampling,
-                backend=self._backends.get(node.difficulty or ""),
+                sampling=self._graph.sampling,
+                shares_allowance=node.shown,
+                backend=self._backends.get(node.difficulty) if node.difficulty else None,
             ),
             parents=[outputs[parent] for parent in node.parents],
-            id=self._graph.run.executor.free_node_id(str(node.id)),
+            id=str(node.id),
             title=node.title,
             expected_tokens=node.expected_tokens,
             offset=offset,

@@ -15,8 +15,8 @@ import msgspec
 
 from flowdecode_graphs.atlas import phrasings
 from flowdecode_graphs.atlas.dice import Dice
-from flowdecode_graphs.atlas.facts import FIELDS, TOPICS, Topic, facts
-from flowdecode_graphs.atlas.outside import outside
+from flowdecode_graphs.atlas.facts import FIELDS, TOPICS, Topic, topic_facts
+from flowdecode_graphs.atlas.outside import outside_prompt
 from flowdecode_graphs.atlas.phrasings import Phrasings
 from flowdecode_graphs.atlas.tasks import (
     CLUES,
@@ -68,7 +68,7 @@ def split_of(task: Task) -> Split:
 
 
 def _combination(task: Task) -> list[str]:
-    """What is asked, without the order of towns and topics and without the choice that is taken."""
+    """What is asked, whatever the order of towns and topics, the length and the choice that is taken."""
     match task:
         case Guide(town=town, topics=topics):
             return ["guide", town, *sorted(topics)]
@@ -89,7 +89,7 @@ def _draw(kind: Kind, dice: Dice) -> Task:
     town = dice.choice(ATLAS.towns).name
     match kind:
         case "guide":
-            long = dice.below(2) == 1
+            long = dice.below(3) > 0
             return Guide(town, dice.sample(TOPICS, dice.between(4, 6) if long else dice.between(2, 4)), long)
         case "comparison":
             return _draw_comparison(dice)
@@ -104,7 +104,7 @@ def _draw(kind: Kind, dice: Dice) -> Task:
             return Chain(town, clue, topics=dice.sample(others, dice.between(2, 3)))
         case "short":
             name = dice.choice(list(phrasings.SHORT))
-            asked = [Short(town, topic, fact) for topic in TOPICS for fact in facts(town, topic)]
+            asked = [Short(town, topic, fact) for topic in TOPICS for fact in topic_facts(town, topic)]
             return dice.choice([short for short in asked if short.fact.name == name])
         case "outside":
             return Outside()
@@ -154,7 +154,7 @@ def _prompt(task: Task, split: Split, dice: Dice) -> str:
                 town=town, place=fact.subject, dish=known.dish, festival=known.festival, craft=known.craft
             )
         case Outside():
-            return outside(dice, heldout=split == "heldout")
+            return outside_prompt(dice, heldout=split == "heldout")
 
 
 def _listed(topics: Sequence[Topic], dice: Dice) -> str:
