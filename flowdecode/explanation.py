@@ -21,13 +21,3 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         """The expected tokens of the shown nodes, which one stream would decode, over the span."""
         answer = sum(node.expected_tokens for node in self.plan.nodes if node.shown)
         return answer / self.plan.span if self.plan.span else 1.0
-
-    @property
-    def expected_prompt_tokens(self) -> dict[int, int]:
-        """By node: the tokens of its prompt."""
-        return {node.id: node.expected_prompt_tokens for node in self.plan.nodes}
-
-    @property
-    def expected_cached_tokens(self) -> dict[int, int]:
-        """By node: those of them that the engine should find in its prefix cache."""
-        return {node.id: node.expected_cached_tokens for node in self.plan.nodes}

@@ -337,7 +337,7 @@ async def test_explain_decodes_only_the_plan() -> None:
     assert explanation.note is None
     assert explanation.predicted_speedup == pytest.approx(52 / explanation.plan.span)
     for record in ran.nodes[1:]:
-        predicted = explanation.expected_prompt_tokens[int(record.id)]
+        predicted = explanation.plan.nodes[int(record.id) - 1].expected_prompt_tokens
         assert record.usage.prompt_tokens == pytest.approx(predicted, abs=60)
 
 

@@ -94,13 +94,14 @@ class Contexts:
         return fill_template(self._prompts.parent, id=node_id, title=title, text=text)
 
     def _instruction(self, node: PlanNode) -> str:
-        return fill_template(
+        told = fill_template(
             self._prompts.part,
             id=node.id,
             title=node.title,
             tokens=node.expected_tokens,
             words=max(5, round(node.expected_tokens * WORDS_PER_TOKEN)),
         )
+        return f"{told} {node.instruction}" if node.instruction else told
 
     def _predicted(self, node: PlanNode, plan_is_cached: bool) -> PlanNode:
         """The node with the tokens that its prompt should have, and should find in the prefix cache."""

@@ -1,0 +1,211 @@
+"""A Hugging Face causal language model, checked to run over the pool, with its tokenizer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import torch
+from transformers import (
+    AttentionInterface,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+)
+
+from flowdecode.backend import ModelProfile
+from flowdecode.context import Block, Context
+from flowdecode.errors import ConfigurationError
+from flowdecode_backends.local.attention import NAME, Step, pool_attention
+from flowdecode_backends.local.pool import Pool
+from flowdecode_backends.local.sampler import Defaults
+from flowdecode_backends.local.thread import Thread
+from flowdecode_backends.tokens import ChatTokens
+
+__all__ = ["LanguageModel", "Source"]
+
+_log = logging.getLogger("flowdecode")
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_KNOWN_LAYERS = {"full_attention", "sliding_attention"}
+_PROBE = 6
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
+
+# transformers leaves these untyped.
+_auto_config: Any = AutoConfig
+_auto_model: Any = AutoModelForCausalLM
+_auto_tokenizer: Any = AutoTokenizer
+_attention: Any = AttentionInterface
+_attention.register(NAME, pool_attention)
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where a model comes from and how it runs: one engine each in a process."""
+
+    path: str
+    """A folder, or a name on the Hugging Face hub."""
+    dtype: str | None = None
+    """None: float32 on a CPU, else as the weights are stored."""
+    device: str | None = None
+    """None: a GPU if there is one, else the CPU."""
+
+    def resolved(self) -> Source:
+        """The same with its defaults filled in: equal ones share an engine. Raises ConfigurationError."""
+        folder = Path(self.path).expanduser()
+        device = str(_device(self.device))
+        return Source(
+            path=str(folder.resolve()) if folder.is_dir() else self.path,
+            dtype="float32" if self.dtype is None and device == "cpu" else self.dtype,
+            device=device,
+        )
+
+
+class LanguageModel:
+    """An unmodified model whose attention reads the pool."""
+
+    def __init__(self, source: Source) -> None:
+        """Load and check a resolved source. Raises ConfigurationError."""
+        started = time.perf_counter()
+        self.name = Path(source.path).name
+        self.device = torch.device(source.device or "cpu")
+        folder = Path(source.path)
+        local = folder.is_dir()
+        if not local and (folder.is_absolute() or source.path.startswith((".", "~"))):
+            raise ConfigurationError(f"Expected a model's folder, {source.path!r} is none.")
+        options: dict[str, Any] = {"local_files_only": True} if local else {}
+        _log.info("Loading %s on %s.", source.path, self.device)
+        try:
+            config = _auto_config.from_pretrained(source.path, **options)
+            _refuse_other_layers(config, self.name)
+            tokenizer = _auto_tokenizer.from_pretrained(source.path, **options)
+            self.dtype = _dtype(source.dtype, config)
+            model = _auto_model.from_pretrained(source.path, dtype=self.dtype, **options)
+        except (OSError, ValueError, KeyError) as error:
+            raise ConfigurationError(
+                f"Expected a folder with a causal language model and its tokenizer, or its name on the "
+                f"Hugging Face hub, got {source.path!r}: {error}"
+            ) from error
+        self.model: Any = model.to(self.device).eval()
+        self.tokens = ChatTokens(tokenizer, self.name)
+        self.tokens.count(Context.of([Block("user", "Hello")]))  # raises where there is no usable template
+        text = config.get_text_config()
+        self.context_length = int(text.max_position_embeddings)
+        self.vocabulary = int(text.vocab_size)
+        self.profile = _profile(folder)
+        generation: Any = self.model.generation_config
+        self.defaults = _defaults(generation)
+        self.stop_ids = self.tokens.stop_ids() | _ids(generation.eos_token_id) | _ids(text.eos_token_id)
+        self.bytes_per_slot = self._check()
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        _log.info(
+            "Loaded %s in %.1f s: %.4g million parameters, %s on %s.",
+            self.name,
+            time.perf_counter() - started,
+            parameters / 1e6,
+            str(self.dtype).removeprefix("torch."),
+            self.device,
+        )
+
+    def new_step(self, pool: Pool) -> Step:
+        """An empty step over `pool`."""
+        return Step(pool, self.device)
+
+    @torch.inference_mode()
+    def forward(self, step: Step, wanted: list[int]) -> torch.Tensor:
+        """Run a step; the float32 logits behind its `wanted` tokens, `[wanted, vocabulary]`."""
+        step.close()
+        output: Any = self.model(
+            input_ids=torch.tensor([step.tokens], device=self.device),
+            position_ids=torch.tensor([step.positions], device=self.device),
+            use_cache=False,
+            logits_to_keep=torch.tensor(wanted, device=self.device),
+            step=step,
+        )
+        return cast(torch.Tensor, output.logits[0].float())
+
+    def _check(self) -> int:
+        """Compare the pool with the model's own attention on a few tokens; returns the bytes of a slot."""
+        tokens = [token % self.vocabulary for token in range(7, 7 + 5 * _PROBE, 5)]
+        own = self._own_logits(tokens)
+        self.model.set_attn_implementation(NAME)
+        pool = Pool(2 * _PROBE, 1)
+        thread = Thread(pool)
+        thread.say(tokens)
+        try:
+            for count in (_PROBE - 2, 1):
+                step = self.new_step(pool)
+                step.feed(thread, count)
+                self.forward(step, step.last)
+            step = self.new_step(pool)
+            step.feed(thread, 1)
+            ours = self.forward(step, step.last)
+        except Exception as error:
+            raise _unsupported(self.name, str(error)) from error
+        difference = float((ours[0] - own).abs().max()) / max(1.0, float(own.abs().max()))
+        if not difference <= _TOLERANCE[self.dtype]:
+            raise _unsupported(self.name, f"its logits differ by {difference:.2g}")
+        return pool.bytes_per_slot
+
+    @torch.inference_mode()
+    def _own_logits(self, tokens: list[int]) -> torch.Tensor:
+        output: Any = self.model(input_ids=torch.tensor([tokens], device=self.device), use_cache=False)
+        return cast(torch.Tensor, output.logits[0, -1].float())
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigurationError(f"Expected a device such as cpu or cuda:0, got {name!r}: {error}") from error
+    return device
+
+
+def _dtype(name: str | None, config: Any) -> torch.dtype:
+    if name is None:
+        stored: torch.dtype = config.dtype
+        return stored if stored in _DTYPES.values() else torch.float32
+    if name not in _DTYPES:
+        raise ConfigurationError(f"Expected one of {', '.join(_DTYPES)}, got {name!r} - at `dtype`.")
+    return _DTYPES[name]
+
+
+def _refuse_other_layers(config: Any, name: str) -> None:
+    kinds = set(getattr(config.get_text_config(), "layer_types", None) or ())
+    if others := kinds - _KNOWN_LAYERS:
+        raise _unsupported(name, f"it has layers of the kind {', '.join(sorted(others))}")
+
+
+def _unsupported(name: str, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"Expected a model whose every layer is plain or sliding-window attention, {name} can't be run over "
+        f"a shared KV pool: {why}. Serve it with SGLang and use sglang://, or choose a model of the Llama, "
+        "Qwen or Gemma families."
+    )
+
+
+def _profile(folder: Path) -> ModelProfile:
+    path = folder / "flowdecode.json"
+    if not path.is_file():
+        return ModelProfile()
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ModelProfile)
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def _defaults(generation: Any) -> Defaults:
+    if not generation.do_sample:
+        return Defaults()
+    return Defaults(
+        temperature=1.0 if generation.temperature is None else generation.temperature,
+        top_p=generation.top_p or 1.0,
+        top_k=generation.top_k or 0,
+        min_p=generation.min_p or 0.0,
+    )
+
+
+def _ids(ids: int | list[int] | None) -> frozenset[int]:
+    return frozenset([ids] if isinstance(ids, int) else ids or ())
