@@ -26,9 +26,11 @@ class ContextCache:
     ) -> Context:
         """The context of `blocks`, of which there is at least one."""
         first, *others = blocks
-        key = (repr(chat_template_kwargs), first)
-        shared = self._contexts.setdefault(key, Context(first, None, chat_template_kwargs))
-        return self.extend(shared, *others)
+        key = (repr(chat_template_kwargs) if chat_template_kwargs else "", first)
+        shared = self._contexts.get(key)
+        if shared is None:
+            shared = self._contexts[key] = Context(first, None, chat_template_kwargs)
+        return self.extend(shared, *others) if others else shared
 
     def extend(self, context: Context, *blocks: Block) -> Context:
         """`context` with `blocks` behind it."""
@@ -40,16 +42,14 @@ class ContextCache:
             context = extended
         return context
 
-    def sent(self, context: Context) -> None:
+    def sent(self, context: Context | None) -> None:
         """The engine has processed `context`, and so all its prefixes."""
-        for prefix in context.prefixes():
-            if prefix in self._sent:
-                break
-            self._sent.add(prefix)
+        while context is not None and context not in self._sent:
+            self._sent.add(context)
+            context = context.parent
 
-    def expected_cached_tokens(self, context: Context) -> int:
+    def expected_cached_tokens(self, context: Context | None) -> int:
         """Tokens of `context` that the engine should find in its prefix cache."""
-        for prefix in context.prefixes():
-            if prefix in self._sent:
-                return self._count_tokens(prefix)
-        return 0
+        while context is not None and context not in self._sent:
+            context = context.parent
+        return self._count_tokens(context) if context is not None else 0

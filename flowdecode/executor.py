@@ -41,7 +41,7 @@ class Executor:
         """What every node's task begins with a copy of."""
         self._run = run
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[Node[Any], asyncio.Task[None]] = {}
         self._new_scope = type(CancelScope())
         """What anyio makes on this event loop: asking for it by CancelScope() takes twice as long."""
 
@@ -55,7 +55,7 @@ class Executor:
                 node.id,
                 node.kind,
                 node.title,
-                tuple(parent.id for parent in node.parents),
+                tuple([parent.id for parent in node.parents]),
                 node.expected_tokens,
             )
         )
@@ -67,7 +67,7 @@ class Executor:
                 self._skip(node, parent)
                 return
         if not node.unfinished_parents:
-            self._ready(node)
+            self._ready(node, node.planned_at)
 
     def cancel(self, node: Node[Any], error: FlowdecodeError | None) -> None:
         """End a node that is no longer wanted: at once, or as soon as its engine request has ended."""
@@ -78,10 +78,10 @@ class Executor:
         self.lane.withdraw(node)
         self._end(node, "cancelled", error)
 
-    def _ready(self, node: Node[Any]) -> None:
+    def _ready(self, node: Node[Any], at: float) -> None:
         node.status = "ready"
-        node.ready_at = self._run.now()
-        self._run.journal.append(NodeReady(node.ready_at, node.id))
+        node.ready_at = at
+        self._run.journal.append(NodeReady(at, node.id))
         if isinstance(node.action, Decode):
             self.lane.submit(node)
         else:
@@ -93,8 +93,7 @@ class Executor:
         node.scope = self._new_scope()
         self._run.journal.append(NodeStarted(node.sent_at, node.id))
         # By no task factory: an eager one would run a chain of nodes as deep recursion.
-        node.task = asyncio.Task(self._drive(node), loop=self._loop, context=self.context.copy())
-        self._tasks.add(node.task)
+        self._tasks[node] = asyncio.Task(self._drive(node), loop=self._loop, context=self.context.copy())
 
     async def _drive(self, node: Node[Any]) -> None:
         """The task of a running node."""
@@ -117,15 +116,17 @@ class Executor:
                 self._fail(node, asyncio.CancelledError("the node's own code, or the end of the event loop"))
             if isinstance(action, Decode):
                 self.lane.release()
-            self._tasks.discard(node.task)
+            node.scope = None
+            del self._tasks[node]
 
     def _succeed(self, node: Node[Any], output: Any) -> None:
-        node.succeed(output, self._run.now())
+        at = self._run.now()
+        node.succeed(output, at)
         self._ended(node)
         for child in node.children:
             child.unfinished_parents -= 1
             if not child.unfinished_parents and not child.ended:
-                self._ready(child)
+                self._ready(child, at)
 
     def _fail(self, node: Node[Any], cause: BaseException) -> None:
         error = NodeError(node.id, cause)
@@ -172,7 +173,7 @@ class Executor:
     async def wait_for_tasks(self) -> None:
         """Wait for cancelled nodes, for as long as an abort may take."""
         if self._tasks:
-            _, pending = await asyncio.wait(self._tasks, timeout=2 * ABORT_DEADLINE)
+            _, pending = await asyncio.wait(self._tasks.values(), timeout=2 * ABORT_DEADLINE)
             if pending:
                 _log.warning(
                     "%d nodes of run %s did not end when they were cancelled.", len(pending), self._run.id

@@ -43,7 +43,6 @@ class Node(Generic[T_co]):
     finished_at: float | None = None
     span_context: SpanContext | None = None
     scope: CancelScope | None = None
-    task: asyncio.Task[None] | None = None
     unfinished_parents = 0
     remaining = 0
     """Expected tokens to the end of the run, as of the ranking `ranked`."""
@@ -150,7 +149,7 @@ class Node(Generic[T_co]):
             id=self.id,
             kind=self.kind,
             title=self.title,
-            parents=tuple(parent.id for parent in self.parents),
+            parents=tuple([parent.id for parent in self.parents]),
             text="".join(self.pieces),
             status=self.status,
             error=str(self.error) if self.error else None,

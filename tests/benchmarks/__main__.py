@@ -8,7 +8,15 @@ import platform
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.benchmarks import efficiency, hedge, many_runs, overhead, tokens
+from tests.benchmarks import efficiency, hedge, many_runs, overhead, telemetry_cost, tokens
+
+
+async def tracing(*, quick: bool) -> str:
+    """It prints its own table, and takes minutes: not for a quick look."""
+    if not quick:
+        await asyncio.to_thread(telemetry_cost.main)
+    return ""
+
 
 BENCHMARKS: dict[str, Callable[..., Coroutine[Any, Any, str]]] = {
     "overhead": overhead.main,
@@ -16,6 +24,7 @@ BENCHMARKS: dict[str, Callable[..., Coroutine[Any, Any, str]]] = {
     "efficiency": efficiency.main,
     "hedge": hedge.main,
     "many_runs": many_runs.main,
+    "tracing": tracing,
 }
 
 

@@ -16,6 +16,7 @@ __all__ = ["main"]
 
 NODES = 8
 TOKENS = 20
+TICK = 0.005
 
 
 async def one_run(flow: Flow) -> int:
@@ -28,12 +29,12 @@ async def one_run(flow: Flow) -> int:
 
 
 async def longest_wait(stop: asyncio.Event) -> float:
-    """The longest time that the event loop took to come round."""
+    """The most that the event loop was late for a timer; the timer leaves it idle in between."""
     longest = 0.0
     while not stop.is_set():
         start = time.perf_counter()
-        await asyncio.sleep(0)
-        longest = max(longest, time.perf_counter() - start)
+        await asyncio.sleep(TICK)
+        longest = max(longest, time.perf_counter() - start - TICK)
     return longest
 
 
@@ -65,6 +66,6 @@ async def main(*, quick: bool) -> str:
         ["complete", f"{len(done):,}"],
         ["seconds (at least 2.0 by the engine's pace)", f"{took:.1f}"],
         ["KiB a run while it decodes, the test double's share included", f"{memory / runs / 1024:.0f}"],
-        ["longest turn of the event loop, ms", f"{held_up * 1000:.0f}"],
+        ["the most that a timer was late, ms", f"{held_up * 1000:.0f}"],
     ]
     return table(["", ""], rows)

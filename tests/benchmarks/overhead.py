@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from functools import partial
 
 import flowdecode
+from flowdecode.backend import Request
+from flowdecode.context import Block, Context
+from flowdecode.sampling import SamplingParams
 from tests.benchmarks.instant import Instant
-from tests.benchmarks.measure import Case, Sample, interleaved, table
+from tests.benchmarks.measure import Case, interleaved, table
 from tests.benchmarks.peers import PEERS
-from tests.benchmarks.shapes import BARE, SHAPES, Add, add_call, add_decode
+from tests.benchmarks.shapes import BARE, SHAPES, Add, Work, add_call, add_decode, nothing
 
 __all__ = ["main"]
 
 SIZES = (10, 1_000, 10_000)
 PEER_SIZE = 1_000
+CONTEXT = Context(Block("user", "?"))
 NODES_A_TURN = 2_000
 """Small graphs are run so often that a turn has about as many nodes."""
 
@@ -46,12 +50,20 @@ async def empty_case() -> float:
         return await empty_graph(flow, 500)
 
 
-async def bare_case(shape: str, count: int) -> float:
+async def read_engine() -> None:
+    """What a decode cannot do without: one request, and its stream."""
+    request = Request(id="1", run_id="1", context=CONTEXT, sampling=SamplingParams())
+    async with Instant().decode(request) as decoding:
+        async for _ in decoding:
+            pass
+
+
+async def bare_case(shape: str, count: int, work: Work) -> float:
     """Microseconds a node as bare asyncio tasks."""
     repeats = max(1, NODES_A_TURN // count)
     start = time.perf_counter()
     for _ in range(repeats):
-        await BARE[shape](count)
+        await BARE[shape](count, work)
     return (time.perf_counter() - start) / repeats / count * 1e6
 
 
@@ -67,20 +79,36 @@ async def main(*, quick: bool) -> str:
     for shape in SHAPES:
         for count in SIZES[:2] if quick else SIZES:
             cases: dict[str, Case] = {
-                "bare": partial(bare_case, shape, count),
+                "bare": partial(bare_case, shape, count, nothing),
+                "bare, engine": partial(bare_case, shape, count, read_engine),
                 "call": partial(flowdecode_case, shape, count, add_call),
                 "decode": partial(flowdecode_case, shape, count, add_decode),
             }
             took = await interleaved(cases, rounds=rounds)
-            rows.append([shape, f"{count:,}", *took.values(), _ratio(took, "call"), _ratio(took, "decode")])
+            ratios = [
+                f"{took[name].median / took[base].median:.1f}"
+                for name, base in (("call", "bare"), ("decode", "bare"), ("decode", "bare, engine"))
+            ]
+            rows.append([shape, f"{count:,}", *took.values(), *ratios])
     own = table(
-        ["graph", "nodes", "bare tasks, µs", "`call`, µs", "`decode`, µs", "call / bare", "decode / bare"],
+        [
+            "graph",
+            "nodes",
+            "bare tasks, µs",
+            "that read the engine, µs",
+            "`call`, µs",
+            "`decode`, µs",
+            "call / bare",
+            "decode / bare",
+            "decode / bare that read",
+        ],
         rows,
     )
 
     rows = []
     for shape in ("chain", "fan-out"):
-        cases = {name: partial(peer_case, name, shape, PEER_SIZE) for name in PEERS}
+        cases = {"bare tasks": partial(bare_case, shape, PEER_SIZE, nothing)}
+        cases |= {name: partial(peer_case, name, shape, PEER_SIZE) for name in PEERS}
         cases |= {
             "`call`": partial(flowdecode_case, shape, PEER_SIZE, add_call),
             "`decode`": partial(flowdecode_case, shape, PEER_SIZE, add_decode),
@@ -91,7 +119,3 @@ async def main(*, quick: bool) -> str:
     empty = (await interleaved({"empty": empty_case}, rounds=rounds))["empty"]
     own += f"\n\nA graph itself, without nodes, takes {empty} µs; it is not counted above."
     return f"{own}\n\nBeside others, {PEER_SIZE:,} nodes:\n\n{table(['runtime, graph', 'µs a node'], rows)}"
-
-
-def _ratio(took: dict[str, Sample], name: str) -> str:
-    return f"{took[name].median / took['bare'].median:.1f}"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import cache
+from typing import Any
 
 from flowdecode import Flow, Graph, Node
 
-__all__ = ["BARE", "SHAPES", "Add", "add_call", "add_decode"]
+__all__ = ["BARE", "SHAPES", "Add", "Work", "add_call", "add_decode", "nothing"]
 
 LAYER = 10
 """Nodes in a layer of the layered graph; each has up to three parents in the layer before."""
 
 Add = Callable[[Graph, list[Node[object]]], Node[object]]
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 async def nothing(*_: object) -> None:
@@ -30,8 +33,9 @@ def add_decode(graph: Graph, parents: list[Node[object]]) -> Node[object]:
     return graph.decode("{parents}?", parents=parents) if parents else graph.decode("?")
 
 
+@cache
 def layered_parents(count: int) -> list[list[int]]:
-    """For each node, the places of its parents: always the same graph."""
+    """For each node, the places of its parents: always the same graph, drawn before the clock starts."""
     chance = random.Random(7)
     parents: list[list[int]] = []
     for place in range(count):
@@ -70,22 +74,22 @@ async def growing(flow: Flow, count: int, add: Add) -> None:
             await add(graph, [])
 
 
-async def bare_chain(count: int) -> None:
+async def bare_chain(count: int, work: Work) -> None:
     for _ in range(count):
-        await asyncio.create_task(nothing())
+        await asyncio.create_task(work())
 
 
-async def bare_fan_out(count: int) -> None:
-    await asyncio.gather(*[asyncio.create_task(nothing()) for _ in range(count)])
+async def bare_fan_out(count: int, work: Work) -> None:
+    await asyncio.gather(*[asyncio.create_task(work()) for _ in range(count)])
 
 
-async def bare_layered(count: int) -> None:
+async def bare_layered(count: int, work: Work) -> None:
     tasks: list[asyncio.Task[None]] = []
 
     async def node(parents: list[asyncio.Task[None]]) -> None:
         for parent in parents:
             await parent
-        await nothing()
+        await work()
 
     for parents in layered_parents(count):
         tasks.append(asyncio.create_task(node([tasks[place] for place in parents])))
@@ -98,7 +102,7 @@ SHAPES: dict[str, Callable[[Flow, int, Add], Awaitable[None]]] = {
     "layered": layered,
     "growing": growing,
 }
-BARE: dict[str, Callable[[int], Awaitable[None]]] = {
+BARE: dict[str, Callable[[int, Work], Awaitable[None]]] = {
     "chain": bare_chain,
     "fan-out": bare_fan_out,
     "layered": bare_layered,
