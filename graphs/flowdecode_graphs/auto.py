@@ -81,7 +81,7 @@ class _Race:
         """The plain answer wins if it is complete before the planner commits."""
 
         def ended() -> None:
-            if answer.error is None:
+            if answer.status in ("done", "truncated"):
                 self.won_by_answer("the plain answer came first")
 
         answer.when_ended(ended)

@@ -168,3 +168,12 @@ async def test_a_model_s_own_strategy_is_the_one_that_is_explained() -> None:
     async with flowdecode.connect(engine) as flow:
         with pytest.raises(ConfigurationError, match="got 'sequential'"):
             await flow.explain("Tea?", strategy="auto")
+
+
+async def test_leaving_early_is_no_choice() -> None:
+    engine = Scripted([Reply("one two", fault=Fault(2, "hang"), pace=0)])
+    async with flowdecode.connect(engine) as flow:
+        async with flow.stream("Tea?") as run:
+            pass
+        result = await run.result()
+    assert (result.strategy, result.status, result.fallback_reason) == ("auto", "cancelled", None)

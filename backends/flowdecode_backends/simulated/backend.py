@@ -98,7 +98,7 @@ class Simulated:
         traceback: TracebackType | None,
     ) -> None:
         self._users -= 1
-        if not self._users:
+        if self._users <= 0:
             for engine in self.engines:
                 engine.close()
 
