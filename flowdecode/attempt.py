@@ -31,7 +31,7 @@ __all__ = ["CONTINUE", "Decode", "Retry", "continued", "decode", "derived_seed"]
 _log = logging.getLogger("flowdecode")
 
 CONTINUE = "Go on exactly where you stopped. Repeat nothing and comment on nothing."
-"""What an engine is told that can continue neither token ids nor an assistant's text."""
+"""What an engine is told that can't continue an assistant's text."""
 
 ABORT_DEADLINE = 5.0
 """Seconds that a backend has for ending a request that is no longer wanted."""
@@ -73,8 +73,7 @@ class Decode(msgspec.Struct, frozen=True, kw_only=True):
 def continued(context: Context, said: Block, backend: Backend) -> Context:
     """`context` such that an engine goes on behind what it has said, by the best means that it has."""
     context = context.extend(said)
-    able = backend.engine.capabilities
-    if able.assistant_prefill or (able.token_ids and said.tokens):
+    if backend.engine.capabilities.assistant_prefill:
         return context
     return context.extend(Block("user", CONTINUE))
 

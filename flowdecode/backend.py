@@ -42,7 +42,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     token_ids: bool = False
     """Deltas carry token ids, and a block's ids are decoded from as they are."""
     assistant_prefill: bool = False
-    """A context that ends with an assistant block is continued."""
+    """A context that ends with an assistant block is continued, by its ids where these are known."""
     grammar: bool = False
     priority: bool = False
     cached_tokens: bool = False

@@ -28,7 +28,7 @@ def part(number: int) -> str:
 
 
 def script(
-    plan: str = DIAMOND,
+    plan: Reply | str = DIAMOND,
     *,
     parts: Mapping[int, Reply | str] = PARTS,
     plain: Reply | str = PLAIN,

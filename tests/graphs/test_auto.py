@@ -90,7 +90,7 @@ async def test_a_plain_answer_that_is_complete_first_is_taken() -> None:
 
 async def test_a_planner_that_fails_costs_nothing() -> None:
     plan = Reply(DIAMOND, match=PLANNER, pace=0.0, fault=Fault(2, "rejected"))
-    engine = Scripted(script(plan, plain=Reply(PLAIN * 9, pace=0.0)))  # type: ignore[arg-type]
+    engine = Scripted(script(plan, plain=Reply(PLAIN * 9, pace=0.0)))
     result = await flowdecode.run("Tea?", backend=engine)
     assert (result.text, result.strategy, result.status) == (PLAIN * 9, "sequential", "done")
     assert "plan" in (result.fallback_reason or "")
