@@ -62,9 +62,9 @@ class Plato(Strategy, frozen=True, kw_only=True):
 
         `committed` is called at the first line that can overlap another one.
         """
-        backends = {
-            difficulty: await graph.run.open_backend(backend) for difficulty, backend in self.backends.items()
-        }
+        backends: dict[Difficulty, Backend] = {}
+        for difficulty, backend in self.backends.items():
+            backends[difficulty] = await graph.run.open_backend(backend)
         planning = Planning(self, graph, backends=backends, committed=committed)
         await planning.decode()
         if planning.direct:
