@@ -50,7 +50,6 @@ class Answer:
     def open(self, heading: str = "") -> Slot:
         """A new slot behind all others; `heading` goes before the first text that is written to it."""
         slot = Slot(self, heading)
-        slot.closed = self._is_cut
         self._slots.append(slot)
         return slot
 
@@ -69,8 +68,6 @@ class Answer:
     def cut(self) -> None:
         """Emit nothing more, from slots of any time."""
         self._is_cut = True
-        for slot in self._slots:
-            slot.closed = True
         self._slots.clear()
 
     def advance(self, changed: Slot) -> None:

@@ -131,9 +131,8 @@ class Execution:
                 status, self.error = "failed", error
         finally:
             try:
-                with CancelScope(shield=True):
-                    await self._end_nodes(status)
-                    await self._backends.aclose()
+                await self._end_nodes(status)
+                await self._backends.aclose()
             finally:
                 self._conclude(status)
 

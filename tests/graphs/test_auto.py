@@ -7,7 +7,7 @@ import pytest
 
 import flowdecode
 from flowdecode.backend import Load, ModelProfile
-from flowdecode.errors import ConfigurationError, RequestRejected
+from flowdecode.errors import ConfigurationError, ContextTooLong, RequestRejected
 from flowdecode.events import AnswerDelta, FellBack
 from flowdecode_backends.scripted import Fault, Reply, Scripted
 from flowdecode_graphs.auto import Auto
@@ -177,3 +177,12 @@ async def test_leaving_early_is_no_choice() -> None:
             pass
         result = await run.result()
     assert (result.strategy, result.status, result.fallback_reason) == ("auto", "cancelled", None)
+
+
+@pytest.mark.parametrize("strategy", ["auto", "sequential", "skeleton", "plato"])
+async def test_a_prompt_longer_than_the_context_says_so_whatever_the_strategy(strategy: str) -> None:
+    engine = Scripted(script(), context_length=50)
+    with pytest.raises(ContextTooLong, match="Expected at most 50 tokens, got") as caught:
+        await flowdecode.run("tea " * 60, backend=engine, strategy=strategy)
+    assert caught.value.partial is not None
+    assert (caught.value.partial.text, engine.running) == ("", 0)
