@@ -216,8 +216,8 @@ class Detokenizer:
     """Text of a growing sequence of ids: what is fed comes out as soon as it is certain.
 
     Ids come out with their text: a character that spans several ids comes with the last of them, and
-    what may be the beginning of a stop string waits. A stop string ends the text before it; of a
-    token that it cuts, the visible part is tokenised anew.
+    what may be the beginning of a stop string waits. The first stop string that a token completes
+    ends the text before it; of a token that it cuts, the visible part is tokenised anew.
     """
 
     def __init__(self, tokens: ChatTokens, *, before: Sequence[int] = (), stop: Sequence[str] = ()) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowdecode.backend import Delta
@@ -179,7 +179,8 @@ def test_detokeniser_survives_any_ids(ids: list[int]) -> None:
 
 
 @given(text=st.text(alphabet="abc😀 ", max_size=20), stop=st.lists(st.text("abc ", min_size=1), max_size=2))
-def test_stop_string_ends_the_text_before_it(text: str, stop: list[str]) -> None:
+@example(text=" aa", stop=["a", " aa"])
+def test_the_first_complete_stop_string_ends_the_text_before_it(text: str, stop: list[str]) -> None:
     tokens = ChatTokens(make_tokenizer("qwen3"))
     stream = Detokenizer(tokens, stop=stop)
     out: list[Delta] = []
@@ -189,8 +190,13 @@ def test_stop_string_ends_the_text_before_it(text: str, stop: list[str]) -> None
             break
     else:
         out.append(stream.finish())
-    found = [text.find(end) for end in stop if end in text]
+    ids = tokens.encode(text)
+    decoded = [tokens.decode(ids[:count]) for count in range(1, len(ids) + 1)]
+    stopped = next((seen for seen in decoded if any(end in seen for end in stop)), None)
     shown = "".join(delta.text for delta in out)
-    assert shown == text[: min(found, default=len(text))]
-    assert stream.stopped == bool(found)
+    if stopped is None:
+        assert shown == text
+    else:
+        assert shown == stopped[: min(stopped.find(end) for end in stop if end in stopped)]
+    assert stream.stopped == (stopped is not None)
     assert tokens.decode([token for delta in out for token in delta.tokens]) == shown
