@@ -84,7 +84,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     context: Context
     sampling: SamplingParams
-    """`max_tokens` bounds this request; None: up to the model's context length."""
+    """`max_tokens` bounds this request; None: up to the model's context length. What can't be honoured
+    of the rest is refused (RequestRejected), not left out."""
     grammar: Grammar | None = None
     priority: int = 0
     """The longest remaining path from here in tokens: higher goes first."""

@@ -541,7 +541,10 @@ def test_a_request_says_what_the_user_said() -> None:
         "top_p": 0.9,
         "top_k": 4,
         "min_p": 0.1,
+        "repetition_penalty": 1.1,
+        "logit_bias": {7: 2.5},
         "stop": ["###"],
+        "stop_token_ids": [2],
         "max_tokens": 50,
     }
     result = sequential(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -27,12 +29,24 @@ def test_reads_every_keyword() -> None:
         "top_p": 0.5,
         "top_k": 3,
         "min_p": 0.1,
+        "repetition_penalty": 1.1,
+        "logit_bias": {5: -100, 6: 1.5},
         "stop": ["a", "b"],
+        "stop_token_ids": [2, 3],
         "seed": 7,
         "chat_template_kwargs": {"enable_thinking": False},
     }
     assert SamplingParams.read(sampling) == SamplingParams(
-        max_tokens=5, temperature=0, top_p=0.5, top_k=3, min_p=0.1, stop=("a", "b"), seed=7
+        max_tokens=5,
+        temperature=0,
+        top_p=0.5,
+        top_k=3,
+        min_p=0.1,
+        repetition_penalty=1.1,
+        logit_bias={5: -100.0, 6: 1.5},
+        stop=("a", "b"),
+        stop_token_ids=(2, 3),
+        seed=7,
     )
 
 
@@ -61,6 +75,15 @@ def test_the_given_keywords_stay_as_they_are() -> None:
         ("min_p", 2),
         ("seed", -1),
         ("stop", ["a", ""]),
+        ("repetition_penalty", 0),
+        ("repetition_penalty", -1.0),
+        ("repetition_penalty", math.inf),
+        ("repetition_penalty", math.nan),
+        ("logit_bias", {-1: 0.0}),
+        ("logit_bias", {1: 100.5}),
+        ("logit_bias", {1: -math.inf}),
+        ("logit_bias", {1: math.nan}),
+        ("stop_token_ids", [1, -1]),
     ],
 )
 def test_a_value_out_of_range_is_named(name: str, value: Any) -> None:
@@ -82,6 +105,14 @@ def test_an_empty_stop_string_is_none() -> None:
         ("stop", [1]),
         ("stop", b"x"),
         ("seed", "x"),
+        ("repetition_penalty", "much"),
+        ("logit_bias", [5]),
+        ("logit_bias", {"5": 1.0}),
+        ("logit_bias", {5: None}),
+        ("stop_token_ids", 5),
+        ("stop_token_ids", "5"),
+        ("stop_token_ids", [1.5]),
+        ("stop_token_ids", [True]),
     ],
 )
 def test_a_value_of_a_wrong_type_is_a_configuration_error(name: str, value: Any) -> None:
@@ -92,3 +123,13 @@ def test_a_value_of_a_wrong_type_is_a_configuration_error(name: str, value: Any)
 def test_an_unknown_keyword_lists_what_there_is() -> None:
     with pytest.raises(ConfigurationError, match=r"Expected one of max_tokens, .*got `topp`"):
         SamplingParams.read({"topp": 0.5})
+
+
+def test_an_unknown_keyword_is_refused_without_a_value_too() -> None:
+    with pytest.raises(ConfigurationError, match="got `topp`"):
+        SamplingParams.read({"topp": None})
+
+
+@pytest.mark.parametrize("bias", [{}, MappingProxyType({5: 1.0})])
+def test_any_mapping_is_a_bias(bias: Mapping[int, float]) -> None:
+    assert SamplingParams.read({"logit_bias": bias}).logit_bias == bias

@@ -167,10 +167,11 @@ def admit(request: Request, engine: Engine) -> tuple[int, ...]:
 
 
 def answer(reply: Reply, request: Request, engine: Engine, prompt_tokens: int) -> Answer:
-    """What `request` gets of a reply: behind what it has already, up to a stop string, a limit or a fault.
+    """What `request` gets of a reply: behind what it has already, up to a stop, a limit or a fault.
 
     A context that ends with the first words of the reply is continued behind them. A reply that fits
-    its limit exactly ends with its own finish reason.
+    its limit exactly ends with its own finish reason. As nothing is drawn, nothing is there for what
+    bends the draws (`temperature`, `logit_bias` and so on).
     """
     text, reason = reply.text, reply.finish_reason
     if request.context.block.role == "assistant":
@@ -180,6 +181,10 @@ def answer(reply: Reply, request: Request, engine: Engine, prompt_tokens: int) -
         if found:
             text, reason = before, "stop"
     deltas = _deltas(text, engine.capabilities.token_ids)
+    for end in request.sampling.stop_token_ids:
+        at = next((at for at, delta in enumerate(deltas) if words.token_id(delta.text) == end), None)
+        if at is not None:
+            deltas, reason = deltas[:at], "stop"
     most = request.sampling.max_tokens
     if most is None and engine.context_length is not None:
         most = engine.context_length - prompt_tokens

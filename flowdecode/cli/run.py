@@ -40,6 +40,9 @@ def run(
     min_p: Annotated[
         float | None, typer.Option(help="Draw from tokens at least so likely, against the likeliest.")
     ] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(help="Above 1 makes tokens that were there less likely.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Makes an answer repeatable.")] = None,
     stop: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="Where a decode ends; may be repeated.")
@@ -64,6 +67,7 @@ def run(
         top_p=top_p,
         top_k=top_k,
         min_p=min_p,
+        repetition_penalty=repetition_penalty,
         seed=seed,
         stop=stop,
     )

@@ -76,7 +76,7 @@ class Skeleton(Strategy, frozen=True, kw_only=True):
 async def _ask(graph: Graph, node_id: str, question: str, max_tokens: int) -> str:
     """A hidden answer to the prompt with `question` behind it."""
     asked = graph.context([*graph.prompt.blocks, Block("user", question)])
-    sampling = msgspec.structs.replace(graph.sampling, max_tokens=max_tokens, stop=())
+    sampling = msgspec.structs.replace(graph.sampling, max_tokens=max_tokens, stop=(), stop_token_ids=())
     return await graph.add(
         Decode(context=lambda: asked, sampling=sampling, shares_allowance=False),
         id=node_id,

@@ -212,6 +212,18 @@ async def test_stop_strings(stop: tuple[str, ...], expected: str) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [((" three",), "one two"), ((" three", " two"), "one"), (("one",), ""), (("five",), "one two three")],
+)
+async def test_stop_token_ids(ends: tuple[str, ...], expected: str) -> None:
+    backend = Scripted([Reply("one two three", finish_reason="length")])
+    ids = tuple(map(words.token_id, ends))
+    reason = "length" if ends == ("five",) else "stop"
+    assert await read(backend, request("Count", stop_token_ids=ids)) == (expected, reason)
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("cut", [0, 1, 2, 3])
 async def test_continues_behind_what_was_said(cut: int) -> None:
     backend = Scripted(

@@ -87,13 +87,20 @@ def test_options_reach_the_engine(serve: Serve) -> None:
     backend = serve([Reply("Leaves.")])
     options = (
         "--system=Be brief. --max-tokens=9 --temperature=0.5 --top-p=0.9 --top-k=8 --min-p=0.1 "
-        "--seed=7 --stop=END --stop=STOP --width=2 --timeout=5 --token-budget=99 --on-error=raise"
+        "--repetition-penalty=1.2 --seed=7 --stop=END --stop=STOP "
+        "--width=2 --timeout=5 --token-budget=99 --on-error=raise"
     )
     assert run("What is tea?", *re.split(r" (?=--)", options)) == 0
     (request,) = backend.requests
     assert [message["content"] for message in request.context.messages()] == ["Be brief.", "What is tea?"]
     expected = SamplingParams(
-        max_tokens=9, temperature=0.5, top_p=0.9, top_k=8, min_p=0.1, stop=("END", "STOP")
+        max_tokens=9,
+        temperature=0.5,
+        top_p=0.9,
+        top_k=8,
+        min_p=0.1,
+        repetition_penalty=1.2,
+        stop=("END", "STOP"),
     )
     assert request.sampling.seed is not None
     assert msgspec.structs.replace(request.sampling, seed=None) == expected

@@ -15,6 +15,8 @@ async def running() -> None:
     await flowdecode.run(7)  # type: ignore[arg-type]
     await flowdecode.run("?", max_token=5)  # type: ignore[call-arg]
     await flowdecode.run("?", stop=5)  # type: ignore[arg-type]
+    await flowdecode.run("?", logit_bias={"5": 1.0})  # type: ignore[dict-item]
+    await flowdecode.run("?", stop_token_ids=5)  # type: ignore[arg-type]
     await flowdecode.run("?", on_error="ignore")  # type: ignore[arg-type]
     await flowdecode.run("?", strategy=7)  # type: ignore[arg-type]
     await flowdecode.run("?", None)  # type: ignore[call-arg]

@@ -48,6 +48,7 @@ async def running(backend: Backend, messages: list[Message], sampling: Sampling)
     assert_type(await flowdecode.run("Tea?", backend="scripted:x", on_error="partial", **sampling), Result)
     await flowdecode.run([{"role": "user", "content": "Tea?"}], stop="###", temperature=0, seed=None)
     await flowdecode.run([{"role": "user", "content": "Tea?"}], stop=["a", "b"])
+    await flowdecode.run("Tea?", repetition_penalty=1.1, logit_bias={5: -100}, stop_token_ids=(2, 3))
     async with flowdecode.stream("Tea?", width=4, timeout=5, token_budget=100) as run:
         assert_type(run, Run)
         assert_type(run.id, str)

@@ -74,7 +74,9 @@ class Planning:
         planner = self._graph.add(
             Decode(
                 context=lambda: self._contexts.planner,
-                sampling=msgspec.structs.replace(self._graph.sampling, max_tokens=MAX_PLAN_TOKENS, stop=()),
+                sampling=msgspec.structs.replace(
+                    self._graph.sampling, max_tokens=MAX_PLAN_TOKENS, stop=(), stop_token_ids=()
+                ),
                 grammar=PLAN_GRAMMAR,
                 observe=observe,
                 shares_allowance=False,
