@@ -65,7 +65,7 @@ class Local:
         return EngineFacts(
             model=engine.model.name,
             provider="flowdecode",
-            capabilities=_CAPABILITIES,
+            capabilities=msgspec.structs.replace(_CAPABILITIES, grammar=engine.model.grammars is not None),
             context_length=engine.context_length,
             profile=engine.model.profile,
         )
@@ -114,6 +114,16 @@ class Local:
                 f"Expected token ids below {engine.model.vocabulary:,}, got {max(prompt):,} "
                 f"- at request {request.id!r}. Were they decoded by another model?"
             )
+        for name, ids in (("logit_bias", sampling.logit_bias), ("stop_token_ids", sampling.stop_token_ids)):
+            if ids and max(ids) >= engine.model.vocabulary:
+                raise RequestRejected(
+                    f"Expected token ids below {engine.model.vocabulary:,}, got {max(ids):,} - at `{name}`."
+                )
+        matcher = None
+        if request.grammar is not None:
+            if engine.model.grammars is None:
+                raise RequestRejected("Expected no grammar, this engine has none (`capabilities.grammar`).")
+            matcher = engine.model.grammars.matcher(request.grammar)
         limit, most = engine.context_length, sampling.max_tokens
         if len(prompt) + (most or 1) > limit:
             what = "the prompt and one token" if most is None else "the prompt and `max_tokens`"
@@ -123,12 +133,13 @@ class Local:
             sampling,
             run_id=request.run_id,
             priority=request.priority,
-            stop_ids=engine.model.stop_ids,
+            stop_ids=engine.model.stop_ids.union(sampling.stop_token_ids),
             chat_tokens=self._tokens,
             defaults=engine.model.defaults,
             loop=asyncio.get_running_loop(),
             tell=tell,
             steer=steer,
+            matcher=matcher,
         )
 
 

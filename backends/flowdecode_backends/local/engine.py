@@ -7,7 +7,6 @@ import atexit
 import logging
 import threading
 from collections import Counter, defaultdict
-from typing import cast
 
 import torch
 
@@ -18,6 +17,7 @@ from flowdecode_backends.local.job import Job, Strand
 from flowdecode_backends.local.model import LanguageModel
 from flowdecode_backends.local.pool import Pool
 from flowdecode_backends.local.prefixes import Prefixes
+from flowdecode_backends.local.sampler import draw
 
 __all__ = ["Engine"]
 
@@ -120,10 +120,10 @@ class Engine:
         if step.tokens:
             self.steps += 1
             logits = self.model.forward(step, [index for _, index in wanted] or [0])
-            best = cast(list[int], logits.argmax(-1).tolist())  # pyright: ignore[reportUnknownMemberType]
-            for row, (strand, _) in enumerate(wanted):
-                greedy = strand.sampler.greedy
-                self._take(strand, best[row] if greedy else strand.sampler.draw(logits[row]))
+            strands = [strand for strand, _ in wanted]
+            if strands:
+                for strand, token in zip(strands, draw(logits, [s.sampler for s in strands]), strict=True):
+                    self._take(strand, token)
         for job in [job for job in self._batch if job.ended]:
             self._end(job)
 
@@ -214,6 +214,9 @@ class Engine:
         """Give a strand the token that was sampled."""
         try:
             piece = strand.take(token, self.context_length)
+        except BackendError as error:
+            strand.job.error = error
+            return
         except Exception as error:
             strand.job.error = RequestRejected(f"The steering of a strand failed: {error}")
             strand.job.error.__cause__ = error

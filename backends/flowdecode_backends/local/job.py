@@ -13,6 +13,7 @@ import msgspec
 from flowdecode.backend import Delta, FinishReason
 from flowdecode.errors import BackendError
 from flowdecode.sampling import SamplingParams
+from flowdecode_backends.local.grammar import Matcher
 from flowdecode_backends.local.sampler import Defaults, Sampler
 from flowdecode_backends.local.thread import Thread
 from flowdecode_backends.radix import Node
@@ -39,9 +40,18 @@ class Strand:
     """One line of sampling within a job. What it offers is for its `steer`, in the engine's thread."""
 
     def __init__(
-        self, job: Job, thread: Thread | None, sampling: SamplingParams, steer: Steer | None
+        self,
+        job: Job,
+        thread: Thread | None,
+        sampling: SamplingParams,
+        steer: Steer | None,
+        *,
+        before: Sequence[int],
+        matcher: Matcher | None = None,
     ) -> None:
         self.job = job
+        self.before = before
+        """The tokens that it goes on behind."""
         self.id = len(job.strands)
         self.tokens: list[int] = []
         """What has been sampled, the id that ended it included."""
@@ -50,8 +60,8 @@ class Strand:
         self.limit = sampling.max_tokens
         if sampling.seed is not None:
             sampling = msgspec.structs.replace(sampling, seed=sampling.seed + self.id)
-        self.sampler = Sampler(sampling, job.defaults)
-        self.detokenizer = Detokenizer(job.chat_tokens, before=job.prompt, stop=sampling.stop)
+        self.sampler = Sampler(sampling, job.defaults, before=before, matcher=matcher)
+        self.detokenizer = Detokenizer(job.chat_tokens, before=before, stop=sampling.stop)
         self.joined: tuple[Strand, ...] = ()
         """Strands that it has just joined, whose last token is still to be fed."""
         self._steer = steer
@@ -83,7 +93,7 @@ class Strand:
         child.say(tokens)
         self._forked_at = len(self.tokens)
         sampling = msgspec.structs.replace(self.job.sampling, max_tokens=max_tokens)
-        return Strand(self.job, child, sampling, steer)
+        return Strand(self.job, child, sampling, steer, before=(*self.before, *self.tokens, *tokens))
 
     def skip(self, positions: int) -> None:
         """Leave the next positions to a fork; if it needs more they overlap, if less a gap stays."""
@@ -128,7 +138,9 @@ class Strand:
             self.finish_reason = "stop"
         else:
             delta = self.detokenizer.feed(token)
-            if self.detokenizer.stopped:
+            if self.sampler.bends:
+                self.sampler.accept(token)
+            if self.detokenizer.stopped or self.sampler.ended:
                 self.finish_reason = "stop"
             elif len(self.tokens) == self.limit or self.position >= context_length:
                 self.finish_reason = "length"
@@ -159,6 +171,7 @@ class Job:
         tell: Callable[[], None],
         loop: asyncio.AbstractEventLoop,
         steer: Steer | None = None,
+        matcher: Matcher | None = None,
     ) -> None:
         self.prompt = prompt
         self.sampling = sampling
@@ -192,7 +205,7 @@ class Job:
         self.given: set[int] = set()
         """Of its slots, those that the cache has now."""
         self._shareable: int | None = None
-        self.main = Strand(self, None, sampling, steer)
+        self.main = Strand(self, None, sampling, steer, before=prompt, matcher=matcher)
 
     @property
     def tokens(self) -> list[int]:

@@ -20,6 +20,7 @@ from flowdecode.backend import ModelProfile
 from flowdecode.context import Block, Context
 from flowdecode.errors import ConfigurationError
 from flowdecode_backends.local.attention import NAME, Step, pool_attention
+from flowdecode_backends.local.grammar import Grammars
 from flowdecode_backends.local.pool import Pool
 from flowdecode_backends.local.sampler import Defaults
 from flowdecode_backends.local.thread import Thread
@@ -95,8 +96,9 @@ class LanguageModel:
         self.vocabulary = int(text.vocab_size)
         self.profile = _profile(folder)
         generation: Any = self.model.generation_config
-        self.defaults = _defaults(generation)
         self.stop_ids = self.tokens.stop_ids() | _ids(generation.eos_token_id) | _ids(text.eos_token_id)
+        self.defaults = Defaults.of(generation, ends=sorted(self.stop_ids), device=self.device)
+        self.grammars = Grammars.of(tokenizer, self.vocabulary, sorted(self.stop_ids))
         self.bytes_per_slot = self._check()
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
         _log.info(
@@ -194,17 +196,6 @@ def _profile(folder: Path) -> ModelProfile:
         return msgspec.json.decode(path.read_bytes(), type=ModelProfile)
     except msgspec.DecodeError as error:
         raise ConfigurationError(f"{path}: {error}") from None
-
-
-def _defaults(generation: Any) -> Defaults:
-    if not generation.do_sample:
-        return Defaults()
-    return Defaults(
-        temperature=1.0 if generation.temperature is None else generation.temperature,
-        top_p=generation.top_p or 1.0,
-        top_k=generation.top_k or 0,
-        min_p=generation.min_p or 0.0,
-    )
 
 
 def _ids(ids: int | list[int] | None) -> frozenset[int]:

@@ -29,11 +29,11 @@ class Served:
         self.reference = make_model(family)
         self.backend = local.Local(local.Source(str(save(folder, family))), memory=memory, threads=1)
 
-    def greedy(self, prompt: tuple[int, ...], count: int) -> tuple[int, ...]:
+    def greedy(self, prompt: tuple[int, ...], count: int, **settings: Any) -> tuple[int, ...]:
         """What `generate` says behind `prompt`, up to the end of the turn."""
         ids = torch.tensor([prompt])
         out = self.reference.generate(
-            ids, max_new_tokens=count, do_sample=False, eos_token_id=3, pad_token_id=0
+            ids, max_new_tokens=count, do_sample=False, eos_token_id=3, pad_token_id=0, **settings
         )
         said = out[0, len(prompt) :].tolist()
         return tuple(said[: said.index(3)] if 3 in said else said)
@@ -246,6 +246,39 @@ async def test_stop_string_ends_an_answer(tiny: Served) -> None:
         assert shown == text[: text.index(stop)]
         assert stream.finish_reason == "stop"
         assert backend._tokens.decode(cut) == shown
+
+
+async def test_repetition_penalty_and_bias_are_those_of_generate(served: Served) -> None:
+    async with served.backend as backend:
+        request = ask("Repeat tea, tea, tea.", repetition_penalty=1.4, logit_bias={50: 3.0, 60: -2.5})
+        prompt = served.prompt(request.context)
+        expected = served.greedy(
+            prompt, 20, repetition_penalty=1.4, sequence_bias=[[[50], 3.0], [[60], -2.5]]
+        )
+        others = [ask(f"Beside it, number {number}.") for number in range(3)]
+        answers = await asyncio.gather(*(decode(backend, one) for one in (request, *others)))
+        assert answers[0][0] == expected
+        assert expected != served.greedy(prompt, 20)
+        for other, (tokens, _, _) in zip(others, answers[1:], strict=True):
+            assert tokens == served.greedy(served.prompt(other.context), 20)
+
+
+async def test_stop_ids_end_an_answer_and_are_no_part_of_it(tiny: Served) -> None:
+    async with tiny.backend as backend:
+        tokens, _, _ = await decode(backend, ask("What is tea?"))
+        end = tokens[4]
+        before = tokens[: tokens.index(end)]
+        cut, text, stream = await decode(backend, ask("What is tea?", stop_token_ids=(end, 399)))
+        assert (cut, text) == (before, backend._tokens.decode(before))
+        assert stream.finish_reason == "stop"
+        assert stream.usage.completion_tokens == len(before) + 1
+
+
+@pytest.mark.parametrize("sampling", [{"logit_bias": {400: 1.0}}, {"stop_token_ids": (5, 10**12)}])
+async def test_ids_beyond_the_vocabulary_are_refused(tiny: Served, sampling: dict[str, Any]) -> None:
+    async with tiny.backend as backend:
+        with pytest.raises(RequestRejected, match=r"Expected token ids below 400, got (400|1,000)"):
+            await decode(backend, ask("Tea?", **sampling))
 
 
 async def test_assistants_answer_is_continued(tiny: Served) -> None:
