@@ -17,7 +17,8 @@ __all__ = ["open_local"]
 def open_local(url: BackendURL, *, api_key: str | None, headers: Mapping[str, str]) -> Local:
     """The backend of `local:DIR`, or of `local:DIR?dtype=bfloat16&device=cpu&threads=2&memory=2GiB`.
 
-    Raises ConfigurationError, also where torch or transformers is not installed.
+    `local:@NAME` is a bundled model, `local:` the demo model. Raises ConfigurationError, also where torch
+    or transformers is not installed.
     """
     try:
         from flowdecode_backends.local.backend import read_url

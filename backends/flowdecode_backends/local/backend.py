@@ -18,6 +18,7 @@ from flowdecode.context import Context
 from flowdecode.errors import ConfigurationError, ContextTooLong, RequestRejected
 from flowdecode.plugins import BackendURL
 from flowdecode.usage import Usage
+from flowdecode_backends.local.bundled import DEFAULT, bundled
 from flowdecode_backends.local.engine import Engine
 from flowdecode_backends.local.job import Job, Piece, Steer
 from flowdecode_backends.local.model import LanguageModel, Source
@@ -236,10 +237,9 @@ class _Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def read_url(url: BackendURL) -> Local:
     """The backend that a URL names, not yet loaded. Raises ConfigurationError."""
-    if not url.location or url.location.startswith("@"):
-        raise ConfigurationError(
-            f"Expected a folder with a model, as in 'local:path/to/model', got 'local:{url.location}'."
-        )
+    path = url.location
+    if not path or path.startswith("@"):
+        path = str(bundled(path[1:] or DEFAULT))
     try:
         query = msgspec.convert(url.query, type=_Query, strict=False)
     except msgspec.ValidationError as error:
@@ -247,7 +247,7 @@ def read_url(url: BackendURL) -> Local:
         raise ConfigurationError(f"{error} (the query of 'local:'). It has: {keys}.") from None
     if query.threads is not None and query.threads < 1:
         raise ConfigurationError(f"Expected at least 1, got {query.threads} - at `threads`.")
-    source = Source(url.location, query.dtype, query.device)
+    source = Source(path, query.dtype, query.device)
     return Local(source, memory=_bytes(query.memory), threads=query.threads)
 
 

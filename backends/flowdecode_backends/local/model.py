@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +32,8 @@ __all__ = ["LanguageModel", "Source"]
 _log = logging.getLogger("flowdecode")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
+_LONGEST_REASON = 300
 _PROBE = 6
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 
@@ -73,8 +76,11 @@ class LanguageModel:
         self.device = torch.device(source.device or "cpu")
         folder = Path(source.path)
         local = folder.is_dir()
-        if not local and (folder.is_absolute() or source.path.startswith((".", "~"))):
-            raise ConfigurationError(f"Expected a model's folder, {source.path!r} is none.")
+        if not local and (folder.exists() or not _HUB_NAME.fullmatch(source.path)):
+            raise ConfigurationError(
+                f"Expected a model's folder, {source.path!r} is none. Name one that holds config.json and "
+                "weights, or a model of the Hugging Face hub, such as 'local:Qwen/Qwen3-0.6B'."
+            )
         options: dict[str, Any] = {"local_files_only": True} if local else {}
         _log.info("Loading %s on %s.", source.path, self.device)
         try:
@@ -84,14 +90,13 @@ class LanguageModel:
             self.dtype = _dtype(source.dtype, config)
             model = _auto_model.from_pretrained(source.path, dtype=self.dtype, **options)
         except (OSError, ValueError, KeyError) as error:
-            raise ConfigurationError(
-                f"Expected a folder with a causal language model and its tokenizer, or its name on the "
-                f"Hugging Face hub, got {source.path!r}: {error}"
-            ) from error
+            raise ConfigurationError(_not_loaded(source.path, local, error)) from error
         self.model: Any = model.to(self.device).eval()
         self.tokens = ChatTokens(tokenizer, self.name)
         self.tokens.count(Context.of([Block("user", "Hello")]))  # raises where there is no usable template
         text = config.get_text_config()
+        if not getattr(text, "max_position_embeddings", None):
+            raise _unsupported(self.name, "its config.json has no max_position_embeddings")
         self.context_length = int(text.max_position_embeddings)
         self.vocabulary = int(text.vocab_size)
         self.profile = _profile(folder)
@@ -100,6 +105,7 @@ class LanguageModel:
         self.defaults = Defaults.of(generation, ends=sorted(self.stop_ids), device=self.device)
         self.grammars = Grammars.of(tokenizer, self.vocabulary, sorted(self.stop_ids))
         self.bytes_per_slot = self._check()
+        self._check_window(getattr(text, "sliding_window", None))
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
         _log.info(
             "Loaded %s in %.1f s: %.4g million parameters, %s on %s.",
@@ -150,6 +156,27 @@ class LanguageModel:
             raise _unsupported(self.name, f"its logits differ by {difference:.2g}")
         return pool.bytes_per_slot
 
+    def _check_window(self, window: int | None) -> None:
+        """Refuse a model that keeps its window from the attention function, and masks by it itself."""
+        if window is None or window >= self.context_length:
+            return
+        told: set[int | None] = set()
+
+        def listen(*args: Any, **kwargs: Any) -> Any:
+            told.add(kwargs.get("sliding_window"))
+            return pool_attention(*args, **kwargs)
+
+        _attention.register(f"{NAME}_listen", listen)
+        self.model.set_attn_implementation(f"{NAME}_listen")
+        thread = Thread(Pool(1, 1))
+        thread.say([0])
+        step = self.new_step(thread.pool)
+        step.feed(thread, 1)
+        self.forward(step, [0])
+        self.model.set_attn_implementation(NAME)
+        if window not in told:
+            raise _unsupported(self.name, "it has a sliding window that its attention is not told")
+
     @torch.inference_mode()
     def _own_logits(self, tokens: list[int]) -> torch.Tensor:
         output: Any = self.model(input_ids=torch.tensor([tokens], device=self.device), use_cache=False)
@@ -185,6 +212,23 @@ def _unsupported(name: str, why: str) -> ConfigurationError:
         f"Expected a model whose every layer is plain or sliding-window attention, {name} can't be run over "
         f"a shared KV pool: {why}. Serve it with SGLang and use sglang://, or choose a model of the Llama, "
         "Qwen or Gemma families."
+    )
+
+
+def _not_loaded(path: str, local: bool, error: Exception) -> str:
+    """What to say where transformers can't load a model: the first line of what it says is the reason."""
+    reason = str(error).strip().partition("\n")[0]
+    if len(reason) > _LONGEST_REASON:
+        reason = reason[:_LONGEST_REASON] + "\u2026"
+    if local:
+        return (
+            f"Expected a folder with a causal language model and its tokenizer, as `save_pretrained` writes "
+            f"them, got {path!r}: {reason}"
+        )
+    return (
+        f"Expected a model's folder or its name on the Hugging Face hub: there is no folder {path!r}, and "
+        f"the hub gave no such model: {reason} Check the name and the network; a model that needs a "
+        "permission needs `hf auth login`."
     )
 
 

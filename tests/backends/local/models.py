@@ -1,4 +1,4 @@
-"""Tiny random models of three families, with a tokenizer and a chat template, saved in a folder."""
+"""Tiny random models of four families, with a tokenizer and a chat template, saved in a folder."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ SIZE: dict[str, Any] = {
     "eos_token_id": None,
     "pad_token_id": 0,
 }
-FAMILIES = ("llama", "qwen3", "gemma3")
+FAMILIES = ("llama", "qwen3", "gemma3", "mistral")
 
 
 def make_model(family: str, seed: int = 0) -> Any:
-    """A random model in float32; Gemma's window is shorter than the tests' contexts."""
+    """A random model in float32; Gemma's and Mistral's windows are shorter than the tests' contexts."""
     torch.manual_seed(seed)
     if family == "llama":
         config = transformers.LlamaConfig(**SIZE)
     elif family == "qwen3":
         config = transformers.Qwen3Config(head_dim=24, **SIZE)
+    elif family == "mistral":
+        config = transformers.MistralConfig(sliding_window=16, **SIZE)
     else:
         config = transformers.Gemma3TextConfig(
             head_dim=16,

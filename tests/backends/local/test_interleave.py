@@ -62,12 +62,11 @@ class Whole:
             sees[row, list(seen)] = True
         lowest = torch.finfo(torch.float32).min
         mask = torch.where(sees, 0.0, lowest)[None, None]
-        if model.config.model_type == "gemma3_text":
-            near = positions[:, None] - positions[None] < model.config.sliding_window
-            mask = {
-                "full_attention": mask,
-                "sliding_attention": torch.where(sees & near, 0.0, lowest)[None, None],
-            }
+        if window := getattr(model.config, "sliding_window", None):
+            near = positions[:, None] - positions[None] < window
+            sliding = torch.where(sees & near, 0.0, lowest)[None, None]
+            kinds = {"full_attention": mask, "sliding_attention": sliding}
+            mask = kinds if model.config.model_type == "gemma3_text" else sliding
         model.set_attn_implementation("eager")
         with torch.inference_mode():
             return model(
