@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 
 import msgspec
 import typer
@@ -23,5 +25,9 @@ def write_json(value: object) -> None:
 
 
 def remark(text: str) -> None:
-    """Print `text` to standard error, in one line."""
-    typer.echo(" ".join(text.split()), err=True)
+    """Print `text` to standard error, in one line; in a terminal, in as many as it takes."""
+    text = " ".join(text.split())
+    if sys.stderr.isatty():
+        columns = shutil.get_terminal_size().columns
+        text = textwrap.fill(text, max(20, columns - 1), break_long_words=False, break_on_hyphens=False)
+    typer.echo(text, err=True)
