@@ -156,7 +156,8 @@ class View:
             return f"{' ' * left}{whole * max(1, right - left)}".ljust(width)
         if not row.tokens or not row.expected:
             return " " * width
-        full = round(min(row.tokens / row.expected, 1.0) * width)
+        share = 1.0 if row.status == "done" else min(row.tokens / row.expected, 1.0)
+        full = round(share * width)
         return f"{whole * full}{rest * (width - full)}"
 
     def _figures(self, seconds: float) -> str:

@@ -223,7 +223,7 @@ class _Page:
             element(
                 "li",
                 element("span", _label(node), class_="name"),
-                element("span", f"{_tokens(node)} {node.status}", class_="result"),
+                element("span", f"{_tokens(node)}{node.status}", class_="result"),
                 _needs(node),
                 class_=f"{_class(node)}{' pace' * (node.id in self.critical)}",
                 style="left:{:g}px;top:{:g}px".format(*spots[place]),
@@ -349,7 +349,7 @@ def _needs(node: NodeRecord) -> Markup:
 
 def _tokens(node: NodeRecord) -> str:
     count = node.usage.completion_tokens
-    return "" if node.kind == "call" else f"{count:,} token{'' if count == 1 else 's'} "
+    return "" if node.kind == "call" else f"{count:,} token{'' if count == 1 else 's'}, "
 
 
 def _story(phases: tuple[Phase, ...]) -> str:

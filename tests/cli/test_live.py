@@ -171,6 +171,11 @@ def test_a_run_under_way() -> None:
     ]
 
 
+def test_a_node_that_is_done_has_a_full_bar_though_it_was_shorter_than_planned() -> None:
+    view = fed(*UNDER_WAY, NodeFinished(0.8, "1", "done"))
+    assert shown(view.graph(79, 20))[1] == "✓ 1 Origin  ━━━━━━━━━━━━━━  5  done"
+
+
 def test_a_run_that_has_ended_shows_when_each_node_ran() -> None:
     ends = (
         NodeFinished(1.0, "plan", "done"),
