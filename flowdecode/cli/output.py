@@ -6,11 +6,26 @@ import json
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 import typer
 
-__all__ = ["remark", "write", "write_json"]
+__all__ = ["announced", "remark", "write", "write_json"]
+
+
+@contextmanager
+def announced(what: str) -> Iterator[None]:
+    """Say in a terminal what takes a moment, until it is over."""
+    shown = sys.stderr.isatty()
+    if shown:
+        typer.echo(f"{what}\r", err=True, nl=False)
+    try:
+        yield
+    finally:
+        if shown:
+            typer.echo(f"{' ' * len(what)}\r", err=True, nl=False)
 
 
 def write(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ import typer
 import flowdecode
 from flowdecode.cli.comparison import Comparison
 from flowdecode.cli.options import AsJson, BackendUrl, PromptText, StrategyName, SystemText, read_prompt
-from flowdecode.cli.output import remark, write, write_json
+from flowdecode.cli.output import announced, remark, write, write_json
 from flowdecode.cli.shown import Show, best_show, show_nothing
 from flowdecode.errors import ConfigurationError, FlowdecodeError
 from flowdecode.execution import OnError
@@ -72,7 +73,8 @@ def run(
     """
     _write_page(timeline, None)
     text = read_prompt(prompt)
-    flow = flowdecode.connect(backend)
+    with announced("Opening the engine ..."):
+        flow = flowdecode.connect(backend)
     stream = partial(
         flow.stream,
         text,
@@ -104,7 +106,9 @@ async def _run(flow: Flow, streamings: Sequence[Streaming], timeline: Path | Non
     """
     show = show_nothing if as_json else best_show()
     results: list[Result] = []
-    async with flow:
+    async with AsyncExitStack() as opened:
+        with announced("Opening the engine ..."):
+            await opened.enter_async_context(flow)
         for streaming, title in zip(streamings, TITLES, strict=False):
             if len(streamings) > 1 and not as_json:
                 write(f"{title}\n\n")

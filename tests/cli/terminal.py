@@ -10,6 +10,8 @@ __all__ = ["Terminal"]
 
 SEQUENCE = re.compile(r"\x1b\[(\??)([\d;]*)([A-Za-z])|(.)", re.DOTALL)
 
+BEGUN = re.compile(r"\x1b(\[\??[\d;]*)?\Z")
+
 
 class Terminal:
     """A screen with all that scrolled off its top; a double-width character takes two cells."""
@@ -23,9 +25,15 @@ class Terminal:
         self.column = 0
         self.cursor_shown = True
         self.wraps = True
+        self._begun = ""
+        """A sequence whose end has not come yet."""
 
     def write(self, text: str) -> None:
         """Take what a program writes."""
+        text = self._begun + text
+        begun = BEGUN.search(text)
+        self._begun = begun[0] if begun else ""
+        text = text.removesuffix(self._begun)
         for question, number, command, character in SEQUENCE.findall(text):
             if command:
                 self._command(question + command, number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import re
@@ -203,7 +204,7 @@ def test_the_view_keeps_to_its_room(width: int, height: int) -> None:
         assert any(line.plain.startswith("● 200 ") for line in lines), "what decodes comes first"
 
 
-pytestmark_pty = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+in_a_terminal = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 
 
 class Session:
@@ -231,23 +232,24 @@ class Session:
         )
         os.close(slave)
 
+    def _piece(self) -> bytes:
+        try:
+            return os.read(self._master, 65536)
+        except OSError:  # What Linux makes of a terminal whose other end is closed.
+            return b""
+
     def read(self) -> Iterator[str]:
         """The output, piece by piece, until the process has ended."""
-        rest = b""
-        while True:
-            try:
-                rest += os.read(self._master, 65536)
-            except OSError:  # Linux says so when the other end is closed.
-                break
-            text = rest.decode(errors="ignore")
-            rest = b"" if text.encode() == rest else rest[len(text.encode()) :]
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        while piece := self._piece():
+            text = decoder.decode(piece)
             self.terminal.write(text)
             yield text
         os.close(self._master)
         self.process.wait(10)
 
 
-@pytestmark_pty
+@in_a_terminal
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10)])
 def test_a_terminal_shows_answer_graph_and_figures(width: int, height: int, script: Script) -> None:
     replies = [msgspec.structs.replace(reply, delay=0.0, pace=0.001) for reply in DEMO]
@@ -255,6 +257,7 @@ def test_a_terminal_shows_answer_graph_and_figures(width: int, height: int, scri
     session = Session(width, height, "run", prompt, "--backend", script(*replies), "--strategy", "plato")
     pictures = list(session.read())
     assert session.process.returncode == 0
+    assert pictures[0].startswith("Opening the engine ...")
     assert any("decoding" in picture for picture in pictures)
     words = session.terminal.text.split()
     parts = [reply.text for reply in replies[2:6]]
@@ -266,20 +269,22 @@ def test_a_terminal_shows_answer_graph_and_figures(width: int, height: int, scri
     assert len([line for line in session.terminal.lines if line.startswith("✓ ")]) == 6
 
 
-@pytestmark_pty
+@in_a_terminal
 def test_an_interrupt_leaves_the_text_and_the_terminal_as_they_were(script: Script) -> None:
     backend = script(Reply("One two three", fault=Fault(after_tokens=2, error="hang")))
     session = Session(80, 24, "run", "Count.", "--backend", backend, "--strategy", "sequential")
+    interrupted = False
     for _ in session.read():
-        if "One two" in session.terminal.text and "decoding" in session.terminal.text:
+        if not interrupted and "One two" in session.terminal.text and "decoding" in session.terminal.text:
             session.process.send_signal(signal.SIGINT)
+            interrupted = True
     assert session.process.returncode == 130
     assert session.terminal.text == "One two"
     assert session.terminal.cursor_shown
     assert session.terminal.wraps
 
 
-@pytestmark_pty
+@in_a_terminal
 def test_an_error_leaves_the_text_the_graph_and_one_line(script: Script) -> None:
     backend = script(Reply("One two three", fault=Fault(after_tokens=2, error="rejected")))
     session = Session(80, 24, "run", "Count.", "--backend", backend, "--strategy", "sequential")
@@ -292,7 +297,7 @@ def test_an_error_leaves_the_text_the_graph_and_one_line(script: Script) -> None
     assert session.terminal.cursor_shown
 
 
-@pytestmark_pty
+@in_a_terminal
 def test_a_dumb_terminal_gets_plain_text(script: Script) -> None:
     backend = script(Reply("Leaves."))
     session = Session(80, 24, "run", "Tea?", "--backend", backend, "--strategy", "sequential", TERM="dumb")
