@@ -40,6 +40,8 @@ RANKS = {"running": 0, "ready": 1, "waiting": 2}
 """What is shown first where there is no room for all; what has ended comes last."""
 
 STATE = max(len(word) for word, *_ in LOOKS.values())
+TITLE = 30
+"""Columns; a title has no fewer of them where there is a bar."""
 
 
 @dataclass
@@ -136,9 +138,10 @@ class View:
         word, mark, plain_mark, style = LOOKS[row.status]
         if row.status == "running" and row.kind != "decode":
             word = "planning" if row.kind == "plan" else "running"
-        bar = min(40, max(14, width - 80)) if width >= 60 else 0
-        title = width - 2 - STATE - 8 - (bar + 2 if bar else 0)
-        text = Text(f"{plain_mark if self._ascii else mark} ", style)
+        room = width - 2 - 8 - STATE
+        bar = min(60, room - TITLE - 2) if room > TITLE + 15 else 0
+        title = room - bar - 2 * (bar > 0)
+        text = Text().append(f"{plain_mark if self._ascii else mark} ", style)
         text.append(fit(row.title, max(1, title), ascii_only=self._ascii), "dim" if style == "dim" else "")
         if bar:
             text.append("  ").append(self._bar(row, bar), style)
