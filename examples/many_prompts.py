@@ -11,18 +11,18 @@ from pathlib import Path
 
 import flowdecode
 
-SCRIPT = Path(__file__).with_name("many_prompts.jsonl")
-BACKEND = os.environ.get("FLOWDECODE_BACKEND") or f"scripted:{SCRIPT}"
+BACKEND = os.environ.get("FLOWDECODE_BACKEND") or f"scripted:{Path(__file__).with_name('atlas.jsonl')}"
 CONCURRENCY = 3
 QUESTIONS = [
-    "Why is the sky blue?",
-    "What makes the tides?",
-    "Why is there a leap year?",
-    "Why does bread rise?",
-    "Why does salt melt ice?",
-    "Who is in the phone book?",
-    "Why does honey keep?",
-    "Why do onions make us cry?",
+    "What is the craft of Bramuvar?",
+    "What is the climate of Lornetti?",
+    "What is the dish of Nevusso?",
+    "Name the river of Mirkusso.",
+    "",
+    "How many metres high is the landmark of Peltemby?",
+    "Which drink is usual in Dovalda?",
+    "Who founded Grimavel?",
+    "Tell me a story.",
 ]
 
 
@@ -30,13 +30,12 @@ async def ask(flow: flowdecode.Flow, question: str) -> None:
     """Print one answer, or why there is none: a prompt that fails does not end the others."""
     try:
         # Many prompts keep the engine's batch full as it is; a plan pays where somebody waits for one answer.
-        result = await flow.run(
-            question, system="Answer in one sentence.", strategy="sequential", max_tokens=200
-        )
+        result = await flow.run(question, strategy="sequential", max_tokens=200)
     except flowdecode.FlowdecodeError as error:
-        print(f"{question} FAILED: {error}", flush=True)
+        print(f"{question or '(blank)'} FAILED: {error}", flush=True)
     else:
-        print(f"{question} {result.text} ({result.duration:.2f} s)", flush=True)
+        _, _, sentence = result.text.rpartition("\n\n")  # below its heading
+        print(f"{question} {sentence} ({result.duration:.2f} s)", flush=True)
 
 
 async def main() -> None:

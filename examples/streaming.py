@@ -12,9 +12,11 @@ from pathlib import Path
 import flowdecode
 from flowdecode.events import AnswerDelta, FellBack, NodeFailed, NodeFinished, NodePlanned, NodeStarted
 
-SCRIPT = Path(__file__).with_name("demo.jsonl")
-BACKEND = os.environ.get("FLOWDECODE_BACKEND") or f"scripted:{SCRIPT}"
-PROMPT = "Compare tea and coffee: origin, caffeine, taste, and which to drink in the evening."
+BACKEND = os.environ.get("FLOWDECODE_BACKEND") or f"scripted:{Path(__file__).with_name('atlas.jsonl')}"
+PROMPT = (
+    "Help me with a trip to Jaskalda. I need a hotel for 5 nights, two days around it, and the total cost. "
+    "Also tell me about the kitchen."
+)
 
 
 async def print_text() -> None:

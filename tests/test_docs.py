@@ -14,6 +14,7 @@ import pytest
 import flowdecode
 from flowdecode.backend import ModelProfile
 from flowdecode.errors import ConfigurationError
+from flowdecode.timeline.phases import PHASES
 from flowdecode_backends.simulated import simulate
 from flowdecode_graphs.plato.language import PlanParser
 from flowdecode_graphs.prompts import Prompts
@@ -70,3 +71,14 @@ def test_the_architecture_has_a_line_for_every_module() -> None:
             if name.startswith("_") or path.suffix not in ("", ".py") or name == "__pycache__/":
                 continue
             assert f"`{name}`" in ARCHITECTURE, f"{package}/{name} is not in docs/architecture.md"
+
+
+def test_the_picture_of_the_timeline_is_small() -> None:
+    picture = ROOT / "docs" / "timeline.png"
+    assert picture.stat().st_size < 200_000
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_on_the_timeline_names_every_phase() -> None:
+    page = (ROOT / "docs" / "timeline.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| ([^|]+?) \| [`t]", page, re.MULTILINE) == list(PHASES.values())

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import flowdecode
+from flowdecode.cli.comparison import Comparison
 from flowdecode.cli.options import AsJson, BackendUrl, PromptText, StrategyName, SystemText, read_prompt
-from flowdecode.cli.output import remark, write, write_json
-from flowdecode.errors import FlowdecodeError
+from flowdecode.cli.output import announced, remark, write, write_json
+from flowdecode.cli.shown import Show, best_show, show_nothing
+from flowdecode.errors import ConfigurationError, FlowdecodeError
 from flowdecode.execution import OnError
+from flowdecode.flow import Flow
 from flowdecode.result import Result
-from flowdecode.streaming import Run
+from flowdecode.streaming import Streaming
+from flowdecode.timeline import to_html
 
 __all__ = ["run"]
+
+TITLES = ("=== the answer ===", "\n=== the sequential answer ===")
+"""What tells two answers that are compared from each other."""
 
 
 def run(
@@ -47,16 +57,27 @@ def run(
     stop: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="Where a decode ends; may be repeated.")
     ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Decode the sequential answer too, afterwards, and compare.")
+    ] = False,
+    timeline: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Write a page with the answer, the graph and a timeline."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Decode an answer, its independent parts side by side.
 
-    The text is printed as it comes, then a line of figures to standard error.
+    The text is printed as it comes, in a terminal with the graph below it, then a line of figures to
+    standard error.
     """
-    streaming = flowdecode.stream(
-        read_prompt(prompt),
-        backend=backend,
-        strategy=strategy,
+    _write_page(timeline, None)
+    text = read_prompt(prompt)
+    with announced("Opening the engine ..."):
+        flow = flowdecode.connect(backend)
+    stream = partial(
+        flow.stream,
+        text,
         system=system,
         width=width,
         timeout=timeout,
@@ -71,32 +92,65 @@ def run(
         seed=seed,
         stop=stop,
     )
-    asyncio.run(_print_json(streaming) if as_json else _print_text(streaming))
+    streamings = [stream(strategy=strategy)]
+    if compare:
+        streamings.append(stream(strategy="sequential"))
+    asyncio.run(_run(flow, streamings, timeline, as_json=as_json))
 
 
-async def _print_text(streaming: AbstractAsyncContextManager[Run]) -> None:
-    text = ""
+async def _run(flow: Flow, streamings: Sequence[Streaming], timeline: Path | None, *, as_json: bool) -> None:
+    """Decode one answer, or two to be compared.
+
+    These come one after the other: side by side they would share the engine, and neither's time would be
+    its own.
+    """
+    show = show_nothing if as_json else best_show()
+    results: list[Result] = []
+    async with AsyncExitStack() as opened:
+        with announced("Opening the engine ..."):
+            await opened.enter_async_context(flow)
+        for streaming, title in zip(streamings, TITLES, strict=False):
+            if len(streamings) > 1 and not as_json:
+                write(f"{title}\n\n")
+            results.append(await _shown(streaming, show, None if results else timeline, as_json=as_json))
+            if not as_json:
+                remark(_summary(results[-1]))
+    if len(results) > 1:
+        comparison = Comparison(*results)
+        if as_json:
+            write_json(comparison.to_data())
+        else:
+            remark(str(comparison))
+    elif as_json:
+        write_json(results[0])
+
+
+async def _shown(streaming: Streaming, show: Show, timeline: Path | None, *, as_json: bool) -> Result:
+    """Show one run to its end; of a run that fails, JSON and page say what it had reached."""
     try:
         async with streaming as run:
-            async for text in run.text:
-                write(text)
-            result = await run.result()
-    finally:
-        if text and not text.endswith("\n"):
-            write("\n")
-    remark(_summary(result))
-
-
-async def _print_json(streaming: AbstractAsyncContextManager[Run]) -> None:
-    """Print the result; of a run that fails, what it had reached."""
-    try:
-        async with streaming as run:
-            result = await run.result()
+            result = await show(run)
     except FlowdecodeError as error:
         if error.partial is not None:
-            write_json(error.partial)
+            if as_json:
+                write_json(error.partial)
+            _write_page(timeline, error.partial)
         raise
-    write_json(result)
+    _write_page(timeline, result)
+    return result
+
+
+def _write_page(path: Path | None, result: Result | None) -> None:
+    """Write the page of a result; of none, only see that it can be written. Raises ConfigurationError."""
+    if path is None:
+        return
+    try:
+        with path.open("a" if result is None else "w", encoding="utf-8") as file:
+            file.write("" if result is None else to_html(result))
+    except OSError as error:
+        raise ConfigurationError(
+            f"Expected a file that can be written, got {str(path)!r}: {error.strerror} - at --timeline."
+        ) from None
 
 
 def _summary(result: Result) -> str:

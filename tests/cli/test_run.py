@@ -20,6 +20,7 @@ from flowdecode.graph import Graph
 from flowdecode.result import Result
 from flowdecode.sampling import SamplingParams
 from flowdecode.strategy import Strategy
+from flowdecode.timeline import to_html
 from flowdecode_backends.scripted import Fault, Replies, Reply, Scripted
 
 Capture = pytest.CaptureFixture[str]
@@ -132,6 +133,82 @@ def test_partial_answer_is_said(serve: Serve, capsys: Capture) -> None:
     captured = capsys.readouterr()
     assert captured.out == "Leaves and\n"
     assert captured.err.endswith("strategy sequential, partial\n")
+
+
+PLANNED = [
+    Reply("1. Origin (4)\n2. Taste (4)\n", match="Write only the plan"),
+    Reply("Far east.", match="only part 1,"),
+    Reply("Very mild.", match="only part 2,"),
+    Reply("Leaves and water, from afar, and mild.", match="What is tea?"),
+]
+
+
+def test_compared_answers_come_one_after_the_other(serve: Serve, capsys: Capture) -> None:
+    backend = serve(PLANNED)
+    assert main(["run", "What is tea?", "--strategy", "plato", "--compare"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == (
+        "=== the answer ===\n\n## Origin\n\nFar east.\n\n## Taste\n\nVery mild.\n\n"
+        "=== the sequential answer ===\n\nLeaves and water, from afar, and mild.\n"
+    )
+    first, second, comparison = captured.err.splitlines()
+    assert first.endswith("strategy plato")
+    assert second.endswith("strategy sequential")
+    assert re.fullmatch(
+        r"actual speedup \d+\.\d\dx \(\d\.\d\d s / \d\.\d\d s\), "
+        r"theoretical \d\.\d\dx \(\d+ tokens / span \d+\), "
+        r"\d\.\d\dx the tokens; one after the other, the sequential run last",
+        comparison,
+    )
+    assert "What is tea?" in backend.requests[-1].context.block.text, (
+        "the sequential run has the engine alone"
+    )
+
+
+def test_json_of_a_comparison_is_both_results_and_the_figures(serve: Serve, capsys: Capture) -> None:
+    serve(PLANNED)
+    assert main(["run", "What is tea?", "--strategy", "plato", "--compare", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    printed = msgspec.json.decode(captured.out, type=dict[str, msgspec.Raw])
+    parallel, plain = (Result.from_json(bytes(printed[name])) for name in ("run", "sequential"))
+    assert (parallel.strategy, plain.strategy) == ("plato", "sequential")
+    figures = {name: float(bytes(printed[name])) for name in printed.keys() - {"run", "sequential"}}
+    assert figures == pytest.approx(
+        {
+            "actual_speedup": plain.duration / parallel.duration,
+            "theoretical_speedup": plain.work / parallel.span,
+            "token_overhead": parallel.usage.completion_tokens / plain.work,
+        }
+    )
+
+
+def test_timeline_is_a_page_of_the_result(serve: Serve, capsys: Capture, tmp_path: Path) -> None:
+    serve(PLANNED)
+    page = tmp_path / "tea.html"
+    args = ["run", "What is tea?", "--strategy", "plato", "--json", "--timeline", str(page)]
+    assert main(args) == 0
+    assert page.read_text(encoding="utf-8") == to_html(Result.from_json(capsys.readouterr().out))
+
+
+def test_timeline_of_a_run_that_failed_shows_what_it_reached(
+    serve: Serve, capsys: Capture, tmp_path: Path
+) -> None:
+    serve([Reply("One two three", fault=Fault(after_tokens=2, error="rejected"))])
+    page = tmp_path / "count.html"
+    assert run("Count.", "--timeline", str(page)) == 1
+    assert_one_line(capsys, "The request was refused", out="One two\n")
+    assert "<b>Status: </b>failed" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("place", [".", "nowhere/tea.html", "x" * 300])
+def test_timeline_that_can_t_be_written_is_said_before_the_run(
+    place: str, serve: Serve, capsys: Capture, tmp_path: Path
+) -> None:
+    backend = serve([Reply("Leaves.")])
+    assert run("Tea?", "--timeline", str(tmp_path / place)) == 2
+    assert_one_line(capsys, "Expected a file that can be written")
+    assert backend.requests == []
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ from flowdecode.backend import Delta, Request
 from flowdecode_backends.replies import asked, read_replies
 from flowdecode_backends.scripted import Fault, Reply, Scripted, ScriptedDecoding
 
-__all__ = ["DEMO", "EXAMPLES", "Watched", "fast", "hanging"]
+__all__ = ["ATLAS", "DEMO", "EXAMPLES", "Watched", "fast", "hanging"]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DEMO = read_replies(str(EXAMPLES / "demo.jsonl"))
+ATLAS = read_replies(str(EXAMPLES / "atlas.jsonl"))
+"""What stands in for the demo model."""
 
 
 def fast(replies: Iterable[Reply]) -> list[Reply]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 import flowdecode
-from examples.one_run import PROMPT
 from flowdecode.result import Result
 from flowdecode_backends.scripted import Scripted
 from flowdecode_backends.simulated import simulate
 from tests.examples.engine import DEMO
 
+PROMPT = "Compare tea and coffee: origin, caffeine, taste, and which to drink in the evening."
 PARTS = ["Origin", "Caffeine", "Taste", "Which to drink in the evening"]
 
 

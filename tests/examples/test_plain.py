@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
 
-from examples import many_prompts, own_graph
+from examples import many_prompts, one_run, own_graph, streaming, tracing
 from flowdecode_backends.replies import read_replies
+from flowdecode_graphs.atlas import questions, score
 from tests.examples.conftest import Example, Script, Start
-from tests.examples.engine import DEMO, EXAMPLES, Watched, fast, hanging
+from tests.examples.engine import ATLAS, EXAMPLES, Watched, fast, hanging
 from tests.leaks import no_leaks
 
-ANSWER = "## Origin\n\nTea comes from"
-MANY = read_replies(str(EXAMPLES / "many_prompts.jsonl"))
+FIRST = "My choice is the White Fox."
 OWN = read_replies(str(EXAMPLES / "own_graph.jsonl"))
+
+# The tests that start an example without a backend hold for any engine that answers well: they run on what
+# the examples name themselves.
 
 
 def test_one_run_prints_the_answer_and_how_it_came_about(example: Example) -> None:
     answer, _, figures = example("one_run.py").rpartition("\n\n")
-    assert answer.startswith(ANSWER)
-    assert answer.endswith(DEMO[-2].text)
+    assert answer.startswith("## ")
+    assert re.search(r"In total: \d+ \+ \d+ = \d+", answer)
     first, *parts = figures.splitlines()
     assert re.fullmatch(r"plato: \d+ tokens, of which \d+ one after another", first)
-    assert len(parts) == 6
-    assert parts[-1].endswith("Which to drink in the evening, after 1, 3, 4")
+    assert len(parts) >= 4
+    assert all(re.match(r" +\d+\.\d\d to \d+\.\d\d s  \w", part) for part in parts)
+    assert any(", after " in part for part in parts)
 
 
 def test_one_run_says_why_there_is_no_answer(start: Start, script: Script) -> None:
@@ -36,25 +41,40 @@ def test_one_run_says_why_there_is_no_answer(start: Start, script: Script) -> No
     assert out.strip() == ""
 
 
-def test_streaming_prints_the_text_then_the_events(example: Example, script: Script) -> None:
-    answer, _, events = example("streaming.py", script(fast(DEMO))).rpartition("\n\n")
-    assert answer.startswith(ANSWER)
-    assert re.search(r"\n\n1\d{3} characters in \d\.\d\d s$", answer)
+def test_streaming_prints_the_text_then_the_events(example: Example) -> None:
+    answer, _, events = example("streaming.py").rpartition("\n\n")
+    assert answer.startswith("## ")
+    assert re.search(r"\n\n\d+ characters in \d+\.\d\d s$", answer)
     happened = [re.split(r" s +\d+ characters +", line)[1] for line in events.splitlines()]
-    assert {"answer: cancelled", "Plan: done", "Origin: started", "Taste: done"} < set(happened)
-    assert happened[-1] == "Which to drink in the evening: done"
+    assert {"answer: cancelled", "Plan: done"} < set(happened)
+    assert sum(line.endswith(": started") for line in happened) >= 6
+    assert happened[-1].endswith(": done")
 
 
 def test_streaming_prints_the_text_as_it_comes(start: Start, script: Script) -> None:
-    with start("streaming.py", script(hanging(fast(DEMO), "only part 3,", after_tokens=20))) as process:
+    with start("streaming.py", script(hanging(fast(ATLAS), "only part 2,", after_tokens=5))) as process:
         try:
             assert process.stdout is not None
             lines = [process.stdout.readline() for _ in range(6)]
             assert process.poll() is None
         finally:
             process.kill()
-    assert "".join(lines).startswith(ANSWER)
-    assert lines[4] == "## Caffeine\n"
+    assert lines[2].startswith(FIRST)
+    assert lines[4] == "## Food\n"
+
+
+def test_tracing_prints_a_line_for_every_span(example: Example) -> None:
+    spans, _, answer = example("tracing.py").partition("\n\n")
+    assert answer.startswith("## ")
+    lines = [re.sub(r"^ +\d+\.\d\d s  ", "", line) for line in spans.splitlines()]
+    assert lines[-2:] == ["invoke_workflow flowdecode", "plan a trip"]
+    assert "flowdecode.plan" in lines
+    decodes = [line for line in lines if line.startswith("chat ")]
+    assert len(decodes) >= 6
+    assert sum("ended: cancelled" in line for line in decodes) == 1
+    assert any(
+        re.search(r"built on \d, \d+ tokens, \d+ of \d+ prompt tokens cached$", line) for line in decodes
+    )
 
 
 def test_own_graph_prints_what_each_step_came_to(example: Example) -> None:
@@ -81,20 +101,36 @@ async def test_own_graph_asks_side_by_side_with_the_tools_answers(monkeypatch: p
 
 def test_many_prompts_prints_every_answer(example: Example) -> None:
     lines = example("many_prompts.py").splitlines()
-    assert sorted(line.partition("?")[0] for line in lines) == sorted(
-        question.rstrip("?") for question in many_prompts.QUESTIONS
+    asked = [re.match(r"\(blank\)|[^.?]+[.?]", line) for line in lines]
+    assert sorted(match[0] for match in asked if match) == sorted(
+        question or "(blank)" for question in many_prompts.QUESTIONS
     )
-    assert [line.partition(" FAILED")[0] for line in lines if "FAILED" in line] == [
-        "Who is in the phone book?"
+    assert [line for line in lines if "FAILED" in line] == [
+        "(blank) FAILED: Expected a question or a task, got an empty text - at `prompt`."
     ]
-    assert any("The Moon pulls harder" in line for line in lines), "asked again when the engine was less busy"
+    assert any("only the Atlas" in line for line in lines if line.startswith("Tell me a story."))
 
 
 @pytest.mark.anyio
-async def test_many_prompts_keeps_to_its_concurrency(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = Watched(fast(reply for reply in MANY if reply.fault is None))
+async def test_many_prompts_keeps_to_its_concurrency(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend = Watched(fast(ATLAS))
     monkeypatch.setattr(many_prompts, "BACKEND", backend)
     async with no_leaks(backend):
         await many_prompts.main()
     assert backend.peak == many_prompts.CONCURRENCY
-    assert len(backend.requests) == len(many_prompts.QUESTIONS)
+    assert len(backend.requests) == len(many_prompts.QUESTIONS), "one is blank, another is asked for twice"
+    assert "The River Ethenna" in capsys.readouterr().out, "asked again when the engine was less busy"
+
+
+def test_the_stand_in_knows_the_atlas() -> None:
+    texts = {reply.match: reply.text for reply in ATLAS if reply.match and reply.fault is None}
+    plain = [match for match in texts if match.startswith("Help me")]
+    asked = {one_run.PROMPT: texts[plain[0]]} | {q: texts[q] for q in many_prompts.QUESTIONS if q}
+    assert streaming.PROMPT == tracing.PROMPT == one_run.PROMPT
+    drawn = itertools.islice(questions("train", seed=2), 3000)
+    known = {question.prompt: question for question in drawn if question.prompt in asked}
+    assert len(known) >= 8
+    for prompt, question in known.items():
+        assert score(question, asked[prompt]).value == 1.0, prompt
