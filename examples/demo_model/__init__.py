@@ -1,0 +1,1 @@
+"""How the bundled demo model is made: `python -m examples.demo_model train`; see docs/demo_model.md."""

@@ -1,0 +1,107 @@
+"""The training rows: questions without end, each answered in the form of one strategy."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterator
+from itertools import count, islice
+from random import Random
+
+import torch
+from torch.utils.data import IterableDataset
+
+from examples.demo_model.teacher import Exchange, exchanges
+from examples.demo_model.tree import Row, Tree, grow_tree, pack
+from flowdecode.backend import ModelProfile
+from flowdecode.strategy import Strategy
+from flowdecode_backends.tokens import ChatTokens
+from flowdecode_graphs.atlas import questions
+from flowdecode_graphs.atlas.question import Split
+from flowdecode_graphs.atlas.tasks import Guide, Kind
+from flowdecode_graphs.plato import Plato
+from flowdecode_graphs.sequential import Sequential
+from flowdecode_graphs.skeleton import Skeleton
+
+__all__ = ["LENGTH", "Corpus", "fingerprint"]
+
+LENGTH = 768
+"""Tokens of a row: the longest answer fits."""
+
+KINDS: dict[Kind, float] = {
+    "guide": 3,
+    "comparison": 5,
+    "choice": 5,
+    "chain": 4,
+    "short": 5,
+    "outside": 1,
+}
+"""How often each kind is asked."""
+PLANS_ONLY = 0.6
+"""Of the runs with a plan or a skeleton, those of which only that is kept: short, and all about order."""
+LONG_GUIDES = 0.25
+"""Of the long guides, what is kept: their colour is learnt soon."""
+STRATEGIES: tuple[tuple[Strategy, float], ...] = (
+    (Sequential(), 4),
+    (Plato(), 5),
+    (Plato(layout="canonical"), 0.7),
+    (Plato(plan_view="full"), 0.4),
+    (Plato(plan_view="none"), 0.3),
+    (Skeleton(), 1),
+    (Skeleton(router=False), 1.5),
+)
+"""How often each strategy answers; the settings of ablations too."""
+
+
+class Corpus(IterableDataset[dict[str, torch.Tensor]]):
+    """Rows as tensors, `[LENGTH]` each, the same for the same seed."""
+
+    def __init__(self, tokens: ChatTokens, profile: ModelProfile, split: Split, seed: int) -> None:
+        self._tokens = tokens
+        self._profile = profile
+        self._split: Split = split
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        return map(_tensors, pack(self._trees(), LENGTH))
+
+    def _trees(self) -> Iterator[Tree]:
+        dice = Random(self._seed)
+        strategies, shares = zip(*STRATEGIES, strict=True)
+        asked = {kind: questions(self._split, self._seed, kind) for kind in KINDS}
+        with asyncio.Runner() as runner:
+            for _ in count():
+                (kind,) = dice.choices(list(KINDS), list(KINDS.values()))
+                question = next(asked[kind])
+                if isinstance(question.task, Guide) and question.task.long and dice.random() > LONG_GUIDES:
+                    continue
+                (strategy,) = dice.choices(strategies, shares)
+                told = runner.run(exchanges(self._tokens, self._profile, question, strategy))
+                if dice.random() < PLANS_ONLY and not isinstance(strategy, Sequential):
+                    told = told[:1]
+                yield _fitting(told, dice)
+
+
+def fingerprint(tokens: ChatTokens, profile: ModelProfile) -> str:
+    """What a change of any strategy's prompts changes: a hash of requests and answers of all kinds."""
+    asked = [question for kind in KINDS for question in islice(questions("validation", 1, kind), 2)]
+    digest = hashlib.sha256()
+    with asyncio.Runner() as runner:
+        for question in asked:
+            for strategy, _ in STRATEGIES:
+                told = runner.run(exchanges(tokens, profile, question, strategy))
+                digest.update(repr(sorted((each.prompt, each.answer) for each in told)).encode())
+    return digest.hexdigest()
+
+
+def _fitting(told: list[Exchange], dice: Random) -> Tree:
+    """The run as one tree; where that is longer than a row, without some of its exchanges."""
+    tree = grow_tree(told)
+    while len(tree.tokens) > LENGTH:
+        told.pop(dice.randrange(len(told)))
+        tree = grow_tree(told)
+    return tree
+
+
+def _tensors(row: Row) -> dict[str, torch.Tensor]:
+    return {name: torch.as_tensor(getattr(row, name)) for name in Row.__struct_fields__}
