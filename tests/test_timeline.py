@@ -239,8 +239,15 @@ def test_the_critical_path_goes_back_over_the_parents_that_came_last() -> None:
     early, late = record("1", offset=5, finished_at=2.0), record("2", offset=9, finished_at=2.5)
     last = record("3", offset=14, parents=("1", "2"), finished_at=4.0)
     dropped = record("answer", status="cancelled", finished_at=5.0)
-    assert critical_path([dropped, plan, early, late, last]) == {"plan", "2", "3"}
-    assert critical_path([dropped]) == frozenset()
+    assert critical_path([dropped, plan, early, late, last]) == ("plan", "2", "3")
+    assert critical_path([dropped]) == ()
+
+
+def test_only_the_edges_of_the_critical_path_are_heavy() -> None:
+    first, second = record("1", finished_at=1.0), record("2", parents=("1",), finished_at=2.0)
+    third = record("3", parents=("1", "2"), finished_at=3.0)
+    paths = parse(result(first, second, third)).find("path")
+    assert [path.attributes.get("class") for path in paths] == ["pace", None, "pace"]
 
 
 def test_layers_put_parents_to_the_left_and_parts_behind_their_plan() -> None:

@@ -61,11 +61,11 @@ def phases_of(record: NodeRecord, duration: float) -> tuple[Phase, ...]:
     return tuple(phases)
 
 
-def critical_path(nodes: Sequence[NodeRecord]) -> frozenset[str]:
-    """The ids of the nodes that set the pace.
+def critical_path(nodes: Sequence[NodeRecord]) -> tuple[str, ...]:
+    """The ids of the nodes that set the pace, from the first one to the last one.
 
-    They are the last one to be done, of its parents the last one to be done, and so on; and the plan
-    before them.
+    The last one to be done, before it the parent that was done last, and so on; and before all of them the
+    plan that named the first.
     """
     done = {node.id: node for node in nodes if node.status in ("done", "truncated")}
     node = max(done.values(), key=_finished, default=None)
@@ -74,9 +74,9 @@ def critical_path(nodes: Sequence[NodeRecord]) -> frozenset[str]:
         path.append(node)
         node = max((done[parent] for parent in node.parents if parent in done), key=_finished, default=None)
     plans = [plan for plan in done.values() if plan.kind == "plan"]
-    if path and path[-1].offset and plans:
+    if path and path[-1].offset and plans and plans[-1] not in path:
         path.append(plans[-1])
-    return frozenset(node.id for node in path)
+    return tuple([node.id for node in reversed(path)])
 
 
 def _finished(node: NodeRecord) -> float:
