@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import msgspec
@@ -16,7 +16,7 @@ __all__ = ["announced", "remark", "write", "write_json"]
 
 
 @contextmanager
-def announced(what: str) -> Iterator[None]:
+def announced(what: str) -> Generator[None]:
     """Say in a terminal what takes a moment, until it is over."""
     shown = sys.stderr.isatty()
     if shown:
