@@ -29,9 +29,6 @@ __all__ = ["Local", "LocalStream", "open_engine", "read_url"]
 DEFAULT_MEMORY = 1 << 30
 """Bytes of the KV pool, if not told otherwise; the system gives them as they are first used."""
 
-_CAPABILITIES = Capabilities(
-    token_ids=True, assistant_prefill=True, priority=True, cached_tokens=True, shared_kv=True
-)
 _MEMORY = re.compile(r"(\d+)\s*(|[kmg]ib)", re.IGNORECASE)
 _UNITS = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 _engines: dict[Source, Engine] = {}
@@ -52,28 +49,38 @@ class Local:
         self._memory = memory
         self._threads = threads
         self._engine: Engine | None = None
+        self._facts: EngineFacts | None = None
 
     @property
     def shared(self) -> Engine:
         """The engine that it shares with others; known once it has been entered."""
         if self._engine is None:
-            raise ConfigurationError("Expected a backend that was entered. Use `async with`, or a Flow.")
+            raise _not_entered()
         return self._engine
 
     @property
     def engine(self) -> EngineFacts:
-        engine = self.shared
-        return EngineFacts(
+        if self._facts is None:
+            raise _not_entered()
+        return self._facts
+
+    async def __aenter__(self) -> Local:
+        self._engine = engine = await asyncio.to_thread(open_engine, self.source, self._memory, self._threads)
+        self._tokens = ChatTokens(engine.model.tokens.tokenizer, engine.model.name)
+        self._facts = EngineFacts(
             model=engine.model.name,
             provider="flowdecode",
-            capabilities=msgspec.structs.replace(_CAPABILITIES, grammar=engine.model.grammars is not None),
+            capabilities=Capabilities(
+                token_ids=True,
+                assistant_prefill=True,
+                grammar=engine.model.grammars is not None,
+                priority=True,
+                cached_tokens=True,
+                shared_kv=True,
+            ),
             context_length=engine.context_length,
             profile=engine.model.profile,
         )
-
-    async def __aenter__(self) -> Local:
-        self._engine = await asyncio.to_thread(open_engine, self.source, self._memory, self._threads)
-        self._tokens = ChatTokens(self._engine.model.tokens.tokenizer, self._engine.model.name)
         return self
 
     async def __aexit__(
@@ -208,6 +215,10 @@ class LocalStream(AbstractAsyncContextManager["LocalStream[T]"], Generic[T]):
 
 async def _wait(waiter: asyncio.Future[None]) -> None:
     await waiter
+
+
+def _not_entered() -> ConfigurationError:
+    return ConfigurationError("Expected a backend that was entered. Use `async with`, or a Flow.")
 
 
 def open_engine(source: Source, memory: int | None, threads: int | None) -> Engine:

@@ -89,12 +89,13 @@ class Sampler:
         """Whether it leaves unlikely tokens out."""
         self._random = None if self.greedy else random.Random(sampling.seed)
         self._matcher = matcher
-        self._bias = sampling.logit_bias
+        bias = sampling.logit_bias
+        self._bias = (torch.tensor(list(bias)), torch.tensor(list(bias.values()))) if bias else None
         penalty = float(chosen(sampling.repetition_penalty, defaults.repetition_penalty))
         penalties: list[Any] = [] if penalty == 1 else [RepetitionPenaltyLogitsProcessor(penalty)]
         self._processors: tuple[_Processor, ...] = (*penalties, *defaults.processors)
         self._ids = torch.tensor([before], dtype=torch.int64) if self._processors else None
-        self.bends = bool(self._bias or self._processors or matcher)
+        self.bends = bool(bias or self._processors or matcher)
         """Whether it changes logits before it draws."""
 
     @property
@@ -111,9 +112,9 @@ class Sampler:
 
     def bend(self, logits: torch.Tensor) -> None:
         """Change the logits of a row, `[vocabulary]`, in place."""
-        if self._bias:
-            ids = torch.tensor(list(self._bias), device=logits.device)
-            logits[ids] += torch.tensor(list(self._bias.values()), device=logits.device)
+        if self._bias is not None:
+            ids, values = self._bias
+            logits[ids.to(logits.device)] += values.to(logits.device)
         if self._ids is not None:
             self._ids = self._ids.to(logits.device)
             for process in self._processors:
@@ -152,13 +153,12 @@ def _drawn(logits: torch.Tensor, samplers: list[Sampler]) -> torch.Tensor:
     if rows:
         tokens[rows] = _picked(scores[rows].exp(), chances[rows])
     rows = [row for row, sampler in enumerate(samplers) if sampler.cuts]
-    for count in (min(_LIKELIEST, size), size):
+    for count in (_LIKELIEST, size):
         if rows:
             some = scores[rows]
-            largest, ids = some.topk(count)
-            weights, enough = kept(
-                largest, some.exp().sum(-1, keepdim=True), size, [samplers[r] for r in rows]
-            )
+            largest, ids = some.topk(count) if count < size else some.sort(descending=True)
+            total = some.exp().sum(-1, keepdim=True)
+            weights, enough = kept(largest, total, size, [samplers[row] for row in rows])
             tokens[rows] = ids.gather(1, _picked(weights, chances[rows])[:, None])[:, 0]
             rows = [row for row, is_enough in zip(rows, enough, strict=True) if not is_enough]
     return tokens

@@ -201,6 +201,7 @@ async def test_interleaved_strands_decode_what_one_forward_pass_says(family: str
         position += 1
         if count in (3, 5):
             assert starts[f"child of {count}"] == position
+            assert strands[f"child of {count}"].before == (*prompt, *main.tokens[:count], 40 + count, 41)
             children.append(set(seen))
             for offset, first in enumerate((40 + count, 41)):
                 whole.add(first, position + offset, children[-1])
