@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 import pytest
@@ -162,6 +163,30 @@ class BackendConformance(Harness):
         except RequestRejected:
             return
         assert (set(bent.tokens) == {token}) if sign > 0 else (token not in bent.tokens)
+
+    @pytest.mark.parametrize(
+        "sampling",
+        [
+            {"temperature": 0.7, "top_p": 0.9},
+            {"temperature": 1.0, "top_k": 5},
+            {"temperature": 1.0, "min_p": 0.1},
+            {"temperature": 1.0, "seed": 3},
+            {"repetition_penalty": 1.1},
+            {"logit_bias": {5: -1.0}},
+            {"stop_token_ids": [5]},
+            {"stop": "e"},
+        ],
+        ids=lambda sampling: list(sampling)[-1],
+    )
+    @entered
+    async def test_a_sampling_value_is_taken_or_refused(
+        self, backend: Backend, sampling: dict[str, Any]
+    ) -> None:
+        try:
+            answer = await self.ask(backend, **sampling)
+        except RequestRejected:
+            return
+        assert answer.finish_reason in ("stop", "length")
 
     # What it claims
 
