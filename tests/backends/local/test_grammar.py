@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flowdecode.backend import Grammar, Request
+from flowdecode.backend import Grammar, Load, Request
 from flowdecode.context import Block, Context
 from flowdecode.errors import BackendError, RequestRejected
 from flowdecode.sampling import SamplingParams
@@ -110,6 +111,27 @@ async def test_a_model_that_knows_nothing_of_plans_writes_them(tmp_path: Path) -
         assert short[1:] == ("length", 2)
         with pytest.raises(RequestRejected, match="Expected a regular expression"):
             await decode(entered, request(Grammar("", "(")))
+
+
+@pytest.mark.anyio
+async def test_a_grammar_that_becomes_too_much_ends_its_own_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def accept(matcher: Any, token: int) -> None:
+        raise BackendError("The grammar can't be followed any further: too complex")
+
+    monkeypatch.setattr(grammars.Matcher, "accept", accept)
+    backend = local.Local(local.Source(str(save(tmp_path, "llama"))), threads=1)
+    async with backend as entered:
+        plain, constrained = await asyncio.gather(
+            decode(entered, request(None, temperature=0, max_tokens=5)),
+            decode(entered, request(PLAN_GRAMMAR)),
+            return_exceptions=True,
+        )
+        assert isinstance(constrained, BackendError)
+        assert not isinstance(plain, BaseException)
+        assert await decode(entered, request(None, temperature=0, max_tokens=5)) == plain
+        assert await entered.load() == Load(0, 0)
 
 
 @pytest.mark.anyio
