@@ -19,7 +19,7 @@ __all__ = ["Gateway", "Process", "Server", "free_port"]
 
 LONGEST_LIFE = 900.0
 """Seconds after which a server ends whatever becomes of the tests."""
-START = 180.0
+START = 300.0
 """Seconds that a server has for its start; it takes about 30 on two idle cores."""
 
 
@@ -94,6 +94,7 @@ class Server(Process):
         self.model = model
         arguments = ["-m", "sglang.launch_server", "--model-path", str(model), "--device", "cpu"]
         arguments += ["--dtype", "float32", "--max-total-tokens", "32768", "--max-running-requests", "64"]
+        arguments += ["--sleep-on-idle"]  # it would take a core of the tests' machine
         super().__init__([*arguments, "--enable-cache-report", *flags], log, port=port)
 
 
