@@ -36,6 +36,12 @@ _facts: dict[str, tuple[float, ServerInfo, int | None]] = {}
 _compiled: set[tuple[str, str]] = set()
 
 
+def forget_servers() -> None:
+    """Ask every server anew for its facts, and have it compile grammars again."""
+    _facts.clear()
+    _compiled.clear()
+
+
 class SGLang:
     """An SGLang server, or its gateway in front of several. Open it in one event loop at a time."""
 
@@ -108,7 +114,8 @@ class SGLang:
 
     async def prompt(self, request: Request) -> tuple[int, ...]:
         """The checked ids that a request is decoded from. Raises BackendError."""
-        check_sampling(request.sampling)
+        seeds = self.info.enable_deterministic_inference is not False
+        check_sampling(request.sampling, vocabulary=self.model.vocabulary, seeds=seeds)
         prompt = (
             await self._tokenised(request.context)
             if self.tokens is None
@@ -149,13 +156,18 @@ class SGLang:
             "top_p": given.top_p,
             "top_k": given.top_k,
             "min_p": given.min_p,
+            "repetition_penalty": given.repetition_penalty,
+            "logit_bias": {str(token): bias for token, bias in given.logit_bias.items()} or None,
             "sampling_seed": given.seed,
             # SGLang's own default is 128.
             "max_new_tokens": given.max_tokens or (limit and limit - prompt_tokens) or 1 << 20,
         }
         params = {name: value for name, value in params.items() if value is not None}
+        ends = set(given.stop_token_ids)
         if self.tokens is not None:
-            params["stop_token_ids"] = sorted(self.tokens.stop_ids(request.context.chat_template_kwargs))
+            ends |= self.tokens.stop_ids(request.context.chat_template_kwargs)
+        if ends:
+            params["stop_token_ids"] = sorted(ends)
         if given.stop and not self.info.skip_tokenizer_init:
             params["stop"] = given.stop
             params["no_stop_trim"] = (

@@ -39,7 +39,7 @@ class Connection:
         patience: float,
         on_loss: Callable[[], object] = lambda: None,
     ) -> None:
-        """`patience`: seconds that a server which was there has to come back; `on_loss`: called when it goes."""
+        """`patience`: seconds that a server which was there may be gone; `on_loss`: called when it goes."""
         self.base = base
         self.on_loss = on_loss
         self._patience = patience

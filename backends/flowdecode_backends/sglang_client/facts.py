@@ -32,7 +32,8 @@ class ServerInfo(msgspec.Struct, frozen=True):
     chunked_prefill_size: int | None = None
     skip_tokenizer_init: bool = False
     grammar_backend: str | None = "xgrammar"
-    incremental_streaming_output: bool = False
+    enable_deterministic_inference: bool | None = None
+    """Without it seeds are ignored; None: not told, as behind a gateway."""
     dp_size: int = 1
     max_req_input_len: int | None = None
     max_total_num_tokens: int | None = None

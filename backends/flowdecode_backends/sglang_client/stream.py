@@ -40,6 +40,7 @@ class SGLangStream(AbstractAsyncContextManager["SGLangStream"]):
         self._events: list[bytes] = []
         """Events that have come and are not read yet, the last one first."""
         self._first = True
+        self._aborted = False
 
     async def __aenter__(self) -> SGLangStream:
         backend, request = self._backend, self._request
@@ -69,7 +70,7 @@ class SGLangStream(AbstractAsyncContextManager["SGLangStream"]):
         try:
             if self.finish_reason is None:
                 self.finish_reason = "abort"
-            if not reading.ended and not isinstance(exc, BackendUnavailable):
+            if not (reading.ended or self._aborted or isinstance(exc, BackendUnavailable)):
                 await self._abort()
             if reading.ids:
                 backend.warming.cached(self._prompt + tuple(reading.ids[:-1]))
@@ -141,6 +142,7 @@ class SGLangStream(AbstractAsyncContextManager["SGLangStream"]):
             await response.read()
 
     async def _abort(self) -> None:
+        self._aborted = True
         await self._backend.connection.abort(self._request.id)
         try:
             async with asyncio.timeout(LAST_CHUNK):
