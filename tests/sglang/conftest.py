@@ -15,6 +15,12 @@ from tests.sglang_server.server import Server
 collect_ignore_glob = [] if os.environ.get("FLOWDECODE_TEST_SGLANG") else ["test_*.py"]
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """One event loop: the servers take their time, and what differs between loops is tested without them."""
+    return "asyncio"
+
+
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model that the servers serve."""

@@ -43,14 +43,23 @@ class Process:
         self.log = log
         python = str(environment.folder() / "bin" / "python")
         command = [python, *arguments, "--host", "127.0.0.1", "--port", str(self.port)]
-        with log.open("ab") as output:
-            self._guard = subprocess.Popen(
-                [sys.executable, guard.__file__, str(LONGEST_LIFE), *command],
+        self._command = [sys.executable, guard.__file__, str(LONGEST_LIFE), *command]
+        self._guard = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as output:
+            return subprocess.Popen(
+                self._command,
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment.variables(),
             )
+
+    def restart(self) -> None:
+        """Start it again, on the same port; returns before it is up."""
+        self.stop()
+        self._guard = self._start()
 
     def __enter__(self) -> Self:
         return self
