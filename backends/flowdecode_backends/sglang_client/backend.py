@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
-from flowdecode.backend import Capabilities, Engine, Load, Request
+from flowdecode.backend import Load, Request
 from flowdecode.context import Context
 from flowdecode.errors import BackendError, ConfigurationError, RequestRejected
 from flowdecode.plugins import BackendURL, load_grammars
 from flowdecode_backends.sglang_client.connection import Connection
 from flowdecode_backends.sglang_client.facts import Loads, ModelList, ServerInfo
-from flowdecode_backends.sglang_client.guards import check_prompt, check_sampling
 from flowdecode_backends.sglang_client.model import served_model
+from flowdecode_backends.sglang_client.served import Served
 from flowdecode_backends.sglang_client.stream import SGLangStream
 from flowdecode_backends.sglang_client.warming import Warming
 
@@ -27,7 +27,6 @@ WORTH_WARMING = 64
 """Shared tokens from which on siblings wait for the first of them, if not told otherwise."""
 PATIENCE = 60.0
 """Seconds that a server which was there has to come back, if not told otherwise."""
-CHARACTERS_PER_TOKEN = 4
 FACTS_KEPT = 60.0
 """Seconds for which a server's facts are not asked for again."""
 
@@ -42,7 +41,7 @@ def forget_servers() -> None:
     _compiled.clear()
 
 
-class SGLang:
+class SGLang(Served):
     """An SGLang server, or its gateway in front of several. Open it in one event loop at a time."""
 
     def __init__(
@@ -60,6 +59,7 @@ class SGLang:
         leaves tokenising to the server. `warm` is from how many shared tokens on siblings wait for the
         first of them (0: never), `restart` the seconds that a server which was there may be gone.
         """
+        super().__init__()
         self.url = url.rstrip("/")
         self._asked = tokenizer
         self._worth = warm
@@ -68,13 +68,6 @@ class SGLang:
         self._users = 0
         self._opening = asyncio.Lock()
         self._compiling: set[asyncio.Task[None]] = set()
-        self._engine: Engine | None = None
-
-    @property
-    def engine(self) -> Engine:
-        if self._engine is None:
-            raise ConfigurationError("Expected a backend that was entered. Use `async with`, or a Flow.")
-        return self._engine
 
     async def __aenter__(self) -> SGLang:
         async with self._opening:
@@ -99,12 +92,6 @@ class SGLang:
     def decode(self, request: Request) -> SGLangStream:
         return SGLangStream(self, request)
 
-    def count_tokens(self, context: Context) -> int:
-        if self.tokens is not None:
-            return self.tokens.count(context)
-        characters = sum(len(prefix.block.text) for prefix in context.prefixes())
-        return -(-characters // CHARACTERS_PER_TOKEN)
-
     async def load(self) -> Load | None:
         """The server's load as of its last steps; None where it does not tell, as behind a gateway."""
         try:
@@ -114,21 +101,9 @@ class SGLang:
 
     async def prompt(self, request: Request) -> tuple[int, ...]:
         """The checked ids that a request is decoded from. Raises BackendError."""
-        seeds = self.info.enable_deterministic_inference is not False
-        check_sampling(request.sampling, vocabulary=self.model.vocabulary, seeds=seeds)
-        prompt = (
-            await self._tokenised(request.context)
-            if self.tokens is None
-            else self.tokens.render(request.context)
-        )
-        check_prompt(
-            request,
-            prompt,
-            vocabulary=self.model.vocabulary,
-            context_length=self.engine.context_length,
-            longest_prompt=self.info.longest_prompt,
-        )
-        return prompt
+        tokens = self.tokens
+        prompt = tokens.render(request.context) if tokens else await self._tokenised(request.context)
+        return self.check(request, prompt)
 
     def body(self, request: Request, prompt: Sequence[int]) -> dict[str, Any]:
         """What `/generate` is sent for a request."""
@@ -148,52 +123,20 @@ class SGLang:
         """The trace context, and what a gateway may route by."""
         return {"x-smg-routing-key": request.run_id, **request.headers}
 
-    def sampling(self, request: Request, prompt_tokens: int) -> dict[str, Any]:
-        """Sampling as SGLang writes it; what is None is the model's own default."""
-        given, limit = request.sampling, self.engine.context_length
-        params: dict[str, Any] = {
-            "temperature": given.temperature,
-            "top_p": given.top_p,
-            "top_k": given.top_k,
-            "min_p": given.min_p,
-            "repetition_penalty": given.repetition_penalty,
-            "logit_bias": {str(token): bias for token, bias in given.logit_bias.items()} or None,
-            "sampling_seed": given.seed,
-            # SGLang's own default is 128.
-            "max_new_tokens": given.max_tokens or (limit and limit - prompt_tokens) or 1 << 20,
-        }
-        params = {name: value for name, value in params.items() if value is not None}
-        ends = set(given.stop_token_ids)
-        if self.tokens is not None:
-            ends |= self.tokens.stop_ids(request.context.chat_template_kwargs)
-        if ends:
-            params["stop_token_ids"] = sorted(ends)
-        if given.stop and not self.info.skip_tokenizer_init:
-            params["stop"] = given.stop
-            params["no_stop_trim"] = (
-                True  # they are looked for here too, and then nothing is held back in vain
-            )
-        if request.grammar is not None:
-            params |= self.info.constraint(request.grammar)
-        return params
-
     async def _open(self) -> None:
         connection = Connection(
             self.url, self._headers, patience=self._patience, on_loss=lambda: self.warming.forget()
         )
         try:
-            self.info, length = await self._ask(connection)
-            path = self.info.tokenizer_path or self.info.model_path
-            self.model = await asyncio.to_thread(served_model, path, self._asked)
-            self.tokens = self.model.chat_tokens(self.info.name)
-            if self.tokens is not None:
-                _ = self.tokens.stop_ids()  # raises where there is no usable template
+            info, length = await self._ask(connection)
+            path = info.tokenizer_path or info.model_path
+            model = await asyncio.to_thread(served_model, path, self._asked)
+            host = BackendURL.parse(self.url)
+            self.describe(info, model, length, address=host.host, port=host.port)
         except BaseException:
             await connection.close()
             raise
         self.connection = connection
-        self._engine = self._described(length or self.model.context_length)
-        info = self.info
         self.warming = Warming(
             worth=0 if info.disable_radix_cache else self._worth,
             page_size=info.page_size,
@@ -213,28 +156,6 @@ class SGLang:
             for name, grammar in load_grammars().items():
                 if (self.url, name) not in _compiled:
                     self._compile(name, info.constraint(grammar))
-
-    def _described(self, context_length: int | None) -> Engine:
-        info, cached = self.info, self.info.max_total_num_tokens
-        host = BackendURL.parse(self.url)
-        exact = self.tokens is not None
-        lengths = [length for length in (context_length, cached) if length is not None]
-        return Engine(
-            model=info.name,
-            provider="sglang",
-            capabilities=Capabilities(
-                token_ids=exact,
-                assistant_prefill=True,
-                grammar=info.takes_grammar,
-                priority=info.honours_priority,
-                cached_tokens=True,
-            ),
-            context_length=min(lengths, default=None),
-            slots=info.slots,
-            address=host.host,
-            port=host.port,
-            profile=self.model.profile,
-        )
 
     async def _ask(self, connection: Connection) -> tuple[ServerInfo, int | None]:
         """The server's facts, and its context length where it tells. Raises BackendError."""
