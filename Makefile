@@ -13,13 +13,14 @@ BIN = .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
 RECIPE = pyproject.toml constraints.txt
 
-.PHONY: help venv demo test lint bench clean
+.PHONY: help venv demo test test-sglang lint bench clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    make .venv, install what the demo needs, run it'
 	@echo 'make test    make .venv, install, run the tests; ARGS="-k plan" goes to pytest'
+	@echo 'make test-sglang  install the SGLang server for CPUs (Linux, x86-64, Python 3.11), run its tests'
 	@echo 'make lint    ruff, mypy and pyright over everything'
 	@echo 'make bench   install the peers, run tests/benchmarks'
 	@echo 'make venv    make .venv with all that test and lint need'
@@ -34,6 +35,11 @@ demo: .venv/core.stamp
 
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest $(ARGS)
+
+# The server has an environment of its own, in the user's cache folder: see tests/sglang_server.
+test-sglang: .venv/dev.stamp
+	@$(BIN)/python -m tests.sglang_server.environment >/dev/null
+	@FLOWDECODE_TEST_SGLANG=1 $(BIN)/python -m pytest tests/sglang $(ARGS)
 
 # The type checkers read the benchmarks too, so they need the peers.
 lint: .venv/dev.stamp .venv/peers.stamp

@@ -71,6 +71,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: Capabilities = Capabilities()
     context_length: int | None = None
     """The longest prompt and answer together, in tokens."""
+    slots: int | None = None
+    """Requests that its batch holds: more would only wait in the engine's queue instead of ours."""
     address: str | None = None
     port: int | None = None
     profile: ModelProfile = ModelProfile()
@@ -119,6 +121,8 @@ class Load(msgspec.Struct, frozen=True):
 
     running: int
     waiting: int
+    slowdown: float | None = None
+    """What a decoding step takes now, as a multiple of a step for one request, where the engine tells."""
 
 
 class Backend(Protocol):

@@ -37,6 +37,7 @@ class Flow:
         _check_positive("concurrency", concurrency)
         self._backend = backend
         self._admission = Admission(concurrency)
+        self._limited = concurrency is not None
         self._executions: set[Execution] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -51,6 +52,8 @@ class Flow:
         except BaseException:
             self._loop = None
             raise
+        if not self._limited:
+            self._admission.limit = self._backend.engine.slots
         return self
 
     async def __aexit__(
@@ -200,7 +203,8 @@ def connect(
 
     `backend` is a URL such as `simulated:` or a Backend; by default the variable
     FLOWDECODE_BACKEND, else the bundled demo model. `concurrency` limits the decodes that are under
-    way at once, over all runs. Raises ConfigurationError, and BackendUnavailable when entered.
+    way at once, over all runs; by default to what the engine's batch holds, where it tells.
+    Raises ConfigurationError, and BackendUnavailable when entered.
     """
     if backend is None or isinstance(backend, str):
         url = default_backend_url() if backend is None else backend

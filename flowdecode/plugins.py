@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from flowdecode.backend import Backend
+from flowdecode.backend import Backend, Grammar
 from flowdecode.errors import ConfigurationError
 from flowdecode.strategy import Strategy
 
@@ -20,6 +20,7 @@ __all__ = [
     "BackendFactory",
     "BackendURL",
     "default_backend_url",
+    "load_grammars",
     "load_plugin",
     "names",
     "open_backend",
@@ -30,7 +31,7 @@ _SECRET_HEADERS = {"authorization", "api-key", "x-api-key"}
 
 _log = logging.getLogger("flowdecode")
 
-Group = Literal["backends", "commands", "strategies"]
+Group = Literal["backends", "commands", "grammars", "strategies"]
 
 
 class BackendURL(msgspec.Struct, frozen=True):
@@ -45,6 +46,11 @@ class BackendURL(msgspec.Struct, frozen=True):
     def host(self) -> str | None:
         """The host without its port; None where the URL names none."""
         return urlsplit(f"//{self.location}").hostname if self.has_host else None
+
+    @property
+    def port(self) -> int | None:
+        """The port; None where the URL names none."""
+        return urlsplit(f"//{self.location}").port if self.has_host else None
 
     @property
     def keeps_secrets(self) -> bool:
@@ -95,6 +101,11 @@ def load_plugin(group: Group, name: str) -> Any:
     if entry := _entries(group).get(name):
         return entry.load()
     raise ConfigurationError(f"Expected one of {', '.join(names(group))}, got {name!r} - at {group}.")
+
+
+def load_grammars() -> dict[str, Grammar]:
+    """The constant grammars that strategies send: engines may compile them before they are needed."""
+    return {name: cast(Grammar, entry.load()) for name, entry in sorted(_entries("grammars").items())}
 
 
 def default_backend_url() -> str:

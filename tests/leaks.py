@@ -50,7 +50,8 @@ class _NoLeaks(AbstractAsyncContextManager[None, None]):
         assert _open_sockets() <= self._sockets, "sockets left open"
         for backend in self._backends:
             load = await backend.load()
-            assert load in (None, Load(0, 0)), f"requests left in the engine: {load}"
+            left = load is not None and load.running + load.waiting
+            assert not left, f"requests left in the engine: {load}"
 
     def _left(self) -> set[asyncio.Task[object]]:
         return asyncio.all_tasks() - self._tasks - {asyncio.current_task()}

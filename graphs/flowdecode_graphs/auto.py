@@ -29,6 +29,8 @@ class Auto(Strategy, frozen=True, kw_only=True):
     """Whether the plain answer starts beside the planner."""
     busy: int = 32
     """Requests in the engine's batch and queue from which on it does not: others need the place more."""
+    slow: float = 2.0
+    """The same where the engine tells what its steps take: how much slower they are than for one request."""
     plato: Plato = Plato()
 
     async def grow(self, graph: Graph) -> None:
@@ -51,7 +53,11 @@ class Auto(Strategy, frozen=True, kw_only=True):
 
     async def _engine_is_busy(self, graph: Graph) -> bool:
         load = await graph.backend.load()
-        return load is not None and load.running + load.waiting >= self.busy
+        if load is None:
+            return False
+        if load.slowdown is None:
+            return load.running + load.waiting >= self.busy
+        return load.waiting > 0 or load.slowdown >= self.slow
 
     async def _race(self, graph: Graph) -> None:
         plain = graph.branch(held=True)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
 import msgspec
 import pytest
 
-from flowdecode.backend import Backend, Delta, FinishReason, Grammar, Load, Request
+from flowdecode.backend import Backend, Delta, FinishReason, Grammar, Request
 from flowdecode.context import Block, Context
 from flowdecode.sampling import SamplingParams
 from flowdecode.usage import Usage
@@ -127,6 +127,6 @@ class Harness:
     async def idle(self, backend: Backend) -> None:
         """Wait until the engine has nothing to do, where it tells."""
         end = time.monotonic() + DEADLINE
-        while (load := await backend.load()) not in (None, Load(0, 0)):
+        while (load := await backend.load()) is not None and load.running + load.waiting:
             assert time.monotonic() < end, f"Expected that the engine runs nothing any more, got {load}."
             await asyncio.sleep(0.005)

@@ -1,0 +1,34 @@
+"""`sglang-engine:` where there is no SGLang: its URL, and what it says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowdecode.errors import ConfigurationError
+from flowdecode.plugins import open_backend
+from flowdecode_backends.sglang_client.engine import SGLangEngine
+
+pytestmark = pytest.mark.anyio
+
+
+def test_a_url_without_a_model() -> None:
+    with pytest.raises(ConfigurationError, match="Expected a folder with a model.*sglang-engine:path/to/model"):
+        open_backend("sglang-engine:")
+
+
+async def test_without_sglang_it_says_what_to_install(
+    tokenizer_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sglang", None)
+    backend = open_backend(f"sglang-engine:{tokenizer_folder}?dtype=bfloat16&tp_size=2")
+    assert isinstance(backend, SGLangEngine)
+    with pytest.raises(ConfigurationError, match=r"pip install 'flowdecode\[sglang-server\]'"):
+        await backend.__aenter__()
+
+
+async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="is none on this machine"):
+        await open_backend(f"sglang-engine:{tmp_path / 'none'}").__aenter__()
