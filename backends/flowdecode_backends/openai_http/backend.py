@@ -71,8 +71,6 @@ class OpenAIHTTP:
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
         """`prefill`: whether it goes on with an assistant's message; `timeout` in seconds of silence."""
-        if engine is not None and model is None:
-            raise ConfigurationError("Expected a model's name beside `engine`, got none. Pass `model=NAME`.")
         parts = urlsplit(base_url)
         self.address = parts.netloc
         self._secure = parts.scheme == "https"

@@ -16,7 +16,7 @@ from flowdecode.errors import BackendError, BackendUnavailable, RequestRejected
 from flowdecode.usage import Usage
 from flowdecode_backends.openai_http.dialect import request_body
 from flowdecode_backends.openai_http.failures import field, message_of, refusal
-from flowdecode_backends.stops import StopStrings
+from flowdecode_backends.tokens import StopStrings
 
 if TYPE_CHECKING:
     from flowdecode_backends.openai_http.backend import OpenAIHTTP
@@ -68,7 +68,7 @@ class ChatStream(AbstractAsyncContextManager["ChatStream"]):
         """Where the engine does not count as it goes, a piece of text counts as a token until the end."""
         self._backend = backend
         self._request = request
-        self._stop = StopStrings(request.sampling.stop)
+        self._stop = StopStrings(request.sampling.stop, encode=lambda text: ())
         self._reason: FinishReason | None = None
         self._failed = False
         self._rest = b""
@@ -123,7 +123,7 @@ class ChatStream(AbstractAsyncContextManager["ChatStream"]):
         except BackendError:
             self._failed = True
             raise
-        if text := self._stop.finish():
+        if text := self._stop.finish().text:
             return Delta(text)
         self.finish_reason = self._reason
         raise StopAsyncIteration
@@ -186,15 +186,16 @@ class ChatStream(AbstractAsyncContextManager["ChatStream"]):
         """What is certain of an answer with some more of it. A thought is no part of it."""
         if not content:
             return ""
-        if self._stop.stopped:  # an engine that does not stop by itself is left
+        if self._stop.reached:  # an engine that does not stop by itself is left
             self._reason, self._ended = "stop", True
-        return self._stop.feed(content)
+            return ""
+        return self._stop.feed((), content).text
 
     def _finish(self, reason: str) -> None:
         if reason in ("content_filter", "error"):
             kind = RequestRejected if reason == "content_filter" else BackendUnavailable
             raise kind(f"Expected a whole answer, the engine ended it with the reason {reason!r}.")
-        self._reason = "stop" if self._stop.stopped else _REASONS.get(reason, "stop")
+        self._reason = "stop" if self._stop.reached else _REASONS.get(reason, "stop")
 
     def _count(self, tokens: int) -> None:
         self.usage = msgspec.structs.replace(

@@ -39,6 +39,7 @@ def opened(url: str, **settings: Any) -> OpenAIHTTP:
         ("llamacpp", "", "other", False),
         ("llamacpp", "?prefill=true", "other", True),
         ("sglang", "?prefill=false", "sglang", False),
+        ("local", "?engine=sglang", "sglang", True),
         ("sglang", "?model=tiny&engine=other", "other", False),
     ],
 )
@@ -49,7 +50,7 @@ async def test_an_engine_says_what_it_is(owner: str, query: str, dialect: str, p
         assert not backend.engine.capabilities.token_ids
         assert (backend.engine.model, backend.engine.address) == ("tiny", "127.0.0.1")
         assert backend.engine.port == server.port
-        assert backend.engine.context_length == (None if "engine" in query else 512)
+        assert backend.engine.context_length == (None if "model" in query else 512)
         assert await backend.load() is None
 
 
@@ -195,7 +196,6 @@ async def test_a_proxy_is_not_told_what_is_not_encrypted(monkeypatch: pytest.Mon
         ("openai://h/v1?engine=tgi", "Invalid enum value 'tgi'"),
         ("openai://h/v1?prefill=maybe", "Expected `bool"),
         ("openai://h/v1?timeout=0", "> 0"),
-        ("openai://h/v1?engine=vllm", "Expected a model's name beside `engine`"),
     ],
 )
 def test_urls_are_checked(url: str, message: str) -> None:

@@ -164,7 +164,8 @@ async def test_an_engine_that_does_not_stop_is_left() -> None:
 
 
 async def test_what_only_looked_like_a_stop_string_is_text() -> None:
-    assert (await answered(says("one\n"), stop=("\n\n",)))[:2] == (["one", "\n"], "stop")
+    assert (await answered(says("one\n"), stop=("\n\n",)))[:2] == (["one\n"], "stop")
+    assert (await answered(says("one\n", "\t."), stop=("\n\n",)))[:2] == (["one\n\t."], "stop")
 
 
 # Faults
