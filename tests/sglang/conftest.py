@@ -21,6 +21,11 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What ends a server comes last."""
+    items.sort(key=lambda item: item.path.stem == "test_gateway_loss")
+
+
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model that the servers serve."""
