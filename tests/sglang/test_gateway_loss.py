@@ -13,7 +13,7 @@ from tests.leaks import no_leaks
 from tests.sglang.test_gateway import RUNS, check_complete, one_run
 from tests.sglang_server.server import Gateway, Server
 
-LONGER: Sampling = {"max_tokens": 32, "temperature": 0}
+LONGER: Sampling = {"max_tokens": 96, "temperature": 0}
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 

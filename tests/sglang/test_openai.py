@@ -31,7 +31,7 @@ def served(request: pytest.FixtureRequest) -> Server:
 
 @pytest.fixture
 async def backend(served: Server) -> AsyncIterator[Backend]:
-    async with no_leaks(), open_backend(f"openai://{served.address}/v1") as backend:
+    async with open_backend(f"openai://{served.address}/v1") as backend:
         yield backend
 
 
