@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.sglang_server.model import demo_or_random
-from tests.sglang_server.server import Server
+from tests.sglang_server.server import Gateway, Server
 
 collect_ignore_glob = [] if os.environ.get("FLOWDECODE_TEST_SGLANG") else ["test_*.py"]
 
@@ -66,3 +66,17 @@ def server(servers: tuple[Server, Server]) -> Server:
 def lpm_server(servers: tuple[Server, Server]) -> Server:
     """The longest prefix match first, which knows no priority; streams increments; pages of 8 tokens."""
     return servers[1]
+
+
+@pytest.fixture(scope="session")
+def gateways(servers: tuple[Server, Server], logs: Path) -> Iterator[dict[str, Gateway]]:
+    """One gateway for each policy, before the same servers."""
+    with ExitStack() as stack:
+        policies = ("cache_aware", "round_robin")
+        gateways = {
+            policy: stack.enter_context(Gateway(servers, logs / f"{policy}.log", "--policy", policy))
+            for policy in policies
+        }
+        for gateway in gateways.values():
+            gateway.wait()
+        yield gateways

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Sequence
 
 import aiohttp
 import pytest
@@ -22,21 +20,8 @@ from tests.sglang_server.server import Gateway, Server
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 
 RUNS, PARTS = 6, 4
+URLS = {"openai": "openai://{}/v1?engine=sglang", "sglang": "sglang://{}"}
 SAMPLING: Sampling = {"max_tokens": 8, "temperature": 0}
-
-
-@pytest.fixture(scope="module")
-def gateways(servers: tuple[Server, Server], logs: Path) -> Iterator[dict[str, Gateway]]:
-    """One gateway for each policy, before the same servers."""
-    with ExitStack() as stack:
-        policies = ("cache_aware", "round_robin")
-        gateways = {
-            policy: stack.enter_context(Gateway(servers, logs / f"{policy}.log", "--policy", policy))
-            for policy in policies
-        }
-        for gateway in gateways.values():
-            gateway.wait()
-        yield gateways
 
 
 async def one_run(
@@ -59,11 +44,8 @@ async def one_run(
     return graph.result
 
 
-async def many_runs(gateway: Gateway) -> list[Result]:
-    async with (
-        no_leaks(),
-        flowdecode.connect(f"openai://{gateway.address}/v1?engine=sglang", concurrency=16) as flow,
-    ):
+async def many_runs(url: str) -> list[Result]:
+    async with no_leaks(), flowdecode.connect(url, concurrency=16) as flow:
         return await asyncio.gather(*(one_run(flow, number) for number in range(RUNS)))
 
 
@@ -84,13 +66,14 @@ async def forget(servers: Sequence[Server]) -> None:
                 assert response.status == 200
 
 
+@pytest.mark.parametrize("scheme", URLS)
 async def test_a_gateway_that_knows_the_prefixes_finds_more_of_them(
-    gateways: dict[str, Gateway], servers: tuple[Server, Server]
+    gateways: dict[str, Gateway], servers: tuple[Server, Server], scheme: str
 ) -> None:
     found: dict[str, Usage] = {}
     for policy, gateway in gateways.items():
         await forget(servers)
-        results = await many_runs(gateway)
+        results = await many_runs(URLS[scheme].format(gateway.address))
         check_complete(results)
         found[policy] = Usage.total([result.usage for result in results])
     shares = {policy: usage.cached_tokens / usage.prompt_tokens for policy, usage in found.items()}
@@ -98,10 +81,11 @@ async def test_a_gateway_that_knows_the_prefixes_finds_more_of_them(
     assert shares["cache_aware"] > shares["round_robin"] > 0
 
 
+@pytest.mark.parametrize("scheme", URLS)
 async def test_leaving_a_stream_ends_the_request_behind_the_gateway(
-    gateways: dict[str, Gateway], servers: tuple[Server, Server]
+    gateways: dict[str, Gateway], servers: tuple[Server, Server], scheme: str
 ) -> None:
-    async with open_backend(f"openai://{gateways['cache_aware'].address}/v1?engine=sglang") as backend:
+    async with open_backend(URLS[scheme].format(gateways["cache_aware"].address)) as backend:
         async with backend.decode(asks("What is tea?", max_tokens=3000)) as decoding:
             async for _ in decoding:
                 break

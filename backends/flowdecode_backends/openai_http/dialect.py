@@ -25,7 +25,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_completion_tokens"
     """What the bound on decoded tokens is called."""
     extends: bool = False
-    """Whether it takes `top_k`, `min_p` and `chat_template_kwargs`, and counts tokens as it goes."""
+    """Whether it takes more than OpenAI's parameters, and counts tokens as it goes."""
     prefill: bool = False
     """Whether it goes on with an assistant's message that is the last one."""
     prefill_fields: Mapping[str, bool] = {}
@@ -73,10 +73,16 @@ def request_body(request: Request, model: str, dialect: Dialect) -> dict[str, An
         for name, value in (
             ("top_k", sampling.top_k),
             ("min_p", sampling.min_p),
+            ("repetition_penalty", sampling.repetition_penalty),
             ("chat_template_kwargs", context.chat_template_kwargs),
         )
         if value is not None
     }
+    if sampling.stop_token_ids:
+        raise RequestRejected(
+            "Expected stop strings, got `stop_token_ids`: OpenAI's API knows no token ids. "
+            "Use `stop`, or an engine that is spoken to in token ids, such as `sglang://`."
+        )
     if extra and not dialect.extends:
         raise RequestRejected(
             f"Expected parameters of OpenAI's own API, got `{next(iter(extra))}`, which this engine is not "
@@ -105,6 +111,7 @@ def request_body(request: Request, model: str, dialect: Dialect) -> dict[str, An
         dialect.limit: sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
+        "logit_bias": {str(token): bias for token, bias in sampling.logit_bias.items()} or None,
         "stop": list(sampling.stop) or None,
         "seed": sampling.seed,
         "extra_body": extra or None,

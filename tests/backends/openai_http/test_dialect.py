@@ -63,6 +63,13 @@ def test_they_are_refused_elsewhere_before_anything_is_sent(name: DialectName) -
         body(name, template={"enable_thinking": False})
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_token_ids_bend_the_draws_and_end_nothing(name: DialectName) -> None:
+    assert body(name, logit_bias={7: -100.0})["logit_bias"] == {"7": -100.0}
+    with pytest.raises(RequestRejected, match="stop_token_ids"):
+        body(name, stop_token_ids=(7,))
+
+
 def test_an_assistant_s_text_is_continued_as_the_engine_has_it() -> None:
     blocks = Block("user", "Tea?"), Block("assistant", "A dr")
     assert body("sglang", *blocks)["extra_body"] == {"continue_final_message": True}
