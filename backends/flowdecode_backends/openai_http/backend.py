@@ -14,6 +14,7 @@ from openai import (
     APIConnectionError,
     APIStatusError,
     AsyncOpenAI,
+    DefaultAioHttpClient,
     DefaultAsyncHttpxClient,
     Omit,
     Timeout,
@@ -26,7 +27,7 @@ from flowdecode.plugins import BackendURL
 from flowdecode_backends import words
 from flowdecode_backends.openai_http.dialect import DIALECTS, Dialect, DialectName
 from flowdecode_backends.openai_http.failures import message_of
-from flowdecode_backends.openai_http.stream import ChatStream
+from flowdecode_backends.openai_http.stream import ChatStream, unreachable
 
 __all__ = ["OpenAIHTTP", "read_url"]
 
@@ -34,6 +35,8 @@ CONNECT_TIMEOUT = 10.0
 DEFAULT_TIMEOUT = 600.0
 """Seconds of silence after which an engine is given up, if not told otherwise."""
 OPENAI = "api.openai.com"
+UNLIMITED = 1 << 20
+"""Connections: the queue is ours. (None would mean 100 to aiohttp.)"""
 PROBE_RETRIES = 2
 """How often the first question to an engine is asked again; a decode is retried by the runtime."""
 
@@ -154,7 +157,7 @@ class OpenAIHTTP:
 
     def _connected(self) -> AsyncOpenAI:
         """The official client, for which no variable of the environment speaks in our place."""
-        limits = type(DEFAULT_CONNECTION_LIMITS)(max_connections=None, max_keepalive_connections=100)
+        limits = type(DEFAULT_CONNECTION_LIMITS)(max_connections=UNLIMITED)
         timeout = Timeout(self._timeout, connect=CONNECT_TIMEOUT, pool=None)
         return AsyncOpenAI(
             api_key=self._api_key or "none",
@@ -162,7 +165,7 @@ class OpenAIHTTP:
             default_headers=self._headers,
             timeout=timeout,
             max_retries=0,
-            http_client=DefaultAsyncHttpxClient(
+            http_client=_http_client(
                 limits=limits,
                 timeout=timeout,
                 follow_redirects=False,  # a redirect would take headers with a key along
@@ -212,11 +215,17 @@ class OpenAIHTTP:
                 raise self.safe(BackendUnavailable(f"Expected the list of models, got {said}")) from None
             return []
         except APIConnectionError as error:
-            raise BackendUnavailable(
-                f"Expected an engine at {self.address}, it can't be reached ({error.__cause__ or error})."
-            ) from None
+            raise unreachable(error, self.address) from None
         except msgspec.DecodeError:
             return []
+
+
+def _http_client(**settings: Any) -> DefaultAsyncHttpxClient:
+    """The client's transport: over aiohttp where it can, at half the work per chunk."""
+    try:
+        return DefaultAioHttpClient(**settings)
+    except RuntimeError:  # this version of the client wants more than aiohttp for it
+        return DefaultAsyncHttpxClient(**settings)
 
 
 class _Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

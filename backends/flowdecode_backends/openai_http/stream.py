@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from openai import APIConnectionError, APIStatusError, APITimeoutError
+from openai import APIConnectionError, APIStatusError
 
 from flowdecode.backend import Delta, FinishReason, Request
 from flowdecode.errors import BackendError, BackendUnavailable, RequestRejected
@@ -21,7 +21,7 @@ from flowdecode_backends.tokens import StopStrings
 if TYPE_CHECKING:
     from flowdecode_backends.openai_http.backend import OpenAIHTTP
 
-__all__ = ["ChatStream"]
+__all__ = ["ChatStream", "unreachable"]
 
 _REASONS: dict[str, FinishReason] = {"length": "length", "abort": "abort"}
 """How engines end, where it is not simply that the answer is complete."""
@@ -87,7 +87,7 @@ class ChatStream(AbstractAsyncContextManager["ChatStream"]):
                 refusal(error.status_code, error.body or error.response.text, error.response.headers)
             ) from None
         except APIConnectionError as error:
-            raise _unreachable(error, backend.address) from None
+            raise unreachable(error, backend.address) from None
         self._bytes: AsyncIterator[bytes] = response.iter_bytes()
         kind = response.headers.get("content-type", "")
         if not kind.startswith("text/event-stream"):
@@ -215,12 +215,12 @@ class ChatStream(AbstractAsyncContextManager["ChatStream"]):
         )
 
 
-def _unreachable(error: APIConnectionError, address: str) -> BackendUnavailable:
-    cause = error.__cause__
-    detail = f"{type(cause).__name__}: {cause}" if cause is not None else error.message
-    if isinstance(error, APITimeoutError):
-        return BackendUnavailable(f"Expected an answer from {address} in time, got none ({detail}).")
-    return BackendUnavailable(f"Expected an engine at {address}, it can't be reached ({detail}).")
+def unreachable(error: APIConnectionError, address: str) -> BackendUnavailable:
+    """An engine that was not there, or did not begin to answer in time."""
+    cause = error.__cause__ or error
+    return BackendUnavailable(
+        f"Expected an answer from {address}, got none ({type(cause).__name__}: {cause})."
+    )
 
 
 def _no_stream(kind: str, text: str) -> BackendError:

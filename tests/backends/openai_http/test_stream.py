@@ -345,6 +345,18 @@ async def test_many_streams_do_not_mix() -> None:
     assert ["".join(texts) for texts, _, _ in answers] == asked
 
 
+async def test_as_many_streams_are_open_as_there_are_requests() -> None:
+    together = asyncio.Barrier(150)
+
+    async def wait(web_request: Any) -> Any:
+        await together.wait()
+        return await says("a")(web_request)
+
+    async with ChatServer(wait) as server, no_leaks(), open_backend(server.url()) as backend:
+        answers = await asyncio.gather(*(read(backend, request()) for _ in range(150)))
+    assert [texts for texts, _, _ in answers] == [["a"]] * 150
+
+
 # What is sent
 
 
