@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from types import TracebackType
@@ -39,7 +40,6 @@ UNLIMITED = 1 << 20
 """Connections: the queue is ours. (None would mean 100 to aiohttp.)"""
 PROBE_RETRIES = 2
 """How often the first question to an engine is asked again; a decode is retried by the runtime."""
-
 
 E = TypeVar("E", bound=FlowdecodeError)
 
@@ -86,6 +86,7 @@ class OpenAIHTTP:
         self._prefill = prefill
         self._timeout = timeout
         self._users = 0
+        self._opening = asyncio.Lock()
         self._engine: Engine | None = None
 
     @property
@@ -95,14 +96,15 @@ class OpenAIHTTP:
         return self._engine
 
     async def __aenter__(self) -> OpenAIHTTP:
-        if self._users == 0:
-            self._client = self._connected()
-            try:
-                await self._learn()
-            except BaseException:
-                await self._client.close()
-                raise
-        self._users += 1
+        async with self._opening:
+            if self._users == 0:
+                self._client = self._connected()
+                try:
+                    await self._learn()
+                except BaseException:
+                    await self._client.close()
+                    raise
+            self._users += 1
         return self
 
     async def __aexit__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import pickle
 import socket
@@ -114,10 +115,11 @@ async def test_a_key_that_is_wrong_is_said_at_once_and_not_shown() -> None:
 async def test_it_may_be_entered_twice() -> None:
     async with ChatServer(says("a")) as server:
         backend = opened(server.url())
-        async with backend:
-            async with backend:
-                pass
-            assert (await read(backend, request()))[0] == ["a"]
+        await asyncio.gather(backend.__aenter__(), backend.__aenter__())
+        assert len(server.headers) == 1, "the engine is asked once"
+        await backend.__aexit__(None, None, None)
+        assert (await read(backend, request()))[0] == ["a"]
+        await backend.__aexit__(None, None, None)
 
 
 # Keys
