@@ -81,7 +81,15 @@ class OpenAIHTTP:
         self._base_url = base_url
         self._model = model
         self._api_key = api_key
-        self._headers = self._all_headers(headers or {})
+        self._headers = dict(headers or {})
+        if api_key is not None:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._without: dict[str, Any] = {}
+        """Headers that the client would fill from the environment."""
+        if self._host != OPENAI:
+            self._without |= {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
+        if "authorization" not in map(str.lower, self._headers):
+            self._without["Authorization"] = Omit()
         self._engine_name: DialectName | None = engine or ("openai" if self._host == OPENAI else None)
         self._prefill = prefill
         self._timeout = timeout
@@ -131,7 +139,7 @@ class OpenAIHTTP:
     def open(self, body: dict[str, Any]) -> Any:
         """A chat completion as a stream of bytes, to be entered."""
         completions = cast(Any, self._client.chat.completions)
-        headers = {**self._headers, **body.pop("extra_headers", {})}
+        headers = {**self._without, **body.pop("extra_headers", {})}
         return completions.with_streaming_response.create(**body, extra_headers=headers)
 
     def safe(self, error: E) -> E:
@@ -146,17 +154,6 @@ class OpenAIHTTP:
             able = msgspec.structs.replace(self.engine.capabilities, cached_tokens=True)
             self._engine = msgspec.structs.replace(self.engine, capabilities=able)
 
-    def _all_headers(self, given: Mapping[str, str]) -> dict[str, Any]:
-        """What goes with every request: ours alone, and nothing of the environment's in its place."""
-        headers: dict[str, Any] = {}
-        if self._host != OPENAI:
-            headers |= {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
-        if self._api_key is not None:
-            headers["Authorization"] = f"Bearer {self._api_key}"
-        elif "authorization" not in map(str.lower, given):
-            headers["Authorization"] = Omit()
-        return {**headers, **given}
-
     def _connected(self) -> AsyncOpenAI:
         """The official client, for which no variable of the environment speaks in our place."""
         limits = type(DEFAULT_CONNECTION_LIMITS)(max_connections=UNLIMITED)
@@ -164,7 +161,7 @@ class OpenAIHTTP:
         return AsyncOpenAI(
             api_key=self._api_key or "none",
             base_url=self._base_url,
-            default_headers=self._headers,
+            default_headers={**self._without, **self._headers},  # those of a request it logs
             timeout=timeout,
             max_retries=0,
             http_client=_http_client(
@@ -207,7 +204,7 @@ class OpenAIHTTP:
         """The models that the engine has; none where it does not tell."""
         client = self._client.with_options(max_retries=PROBE_RETRIES)
         try:
-            answer = await client.models.with_raw_response.list(extra_headers=self._headers)
+            answer = await client.models.with_raw_response.list(extra_headers=self._without)
             return msgspec.json.decode(answer.content, type=_Cards).data
         except APIStatusError as error:
             said = f"HTTP {error.status_code}: {message_of(error.body or error.response.text)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import logging
 import pickle
 import socket
 import sys
@@ -152,6 +153,17 @@ async def test_the_environment_s_keys_go_to_nobody_else(monkeypatch: pytest.Monk
 
 
 @pytest.mark.anyio
+async def test_no_log_shows_a_key(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="")
+    settings = {"api_key": "k-secret", "headers": {"X-Token": "k-secret"}}
+    async with ChatServer(says("a")) as server, opened(server.url(), **settings) as backend:
+        await read(backend, request())
+    assert all("k-secret" in str(headers) for headers in server.headers)
+    assert "openai._base_client" in caplog.text
+    assert "k-secret" not in caplog.text
+
+
+@pytest.mark.anyio
 async def test_headers_may_hold_the_key() -> None:
     async with (
         ChatServer(says("a")) as server,
@@ -224,6 +236,23 @@ def test_a_missing_client_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ConfigurationError, match=r"pip install 'flowdecode\[openai\]'"):
         open_backend(URL)
+
+
+@pytest.mark.anyio
+async def test_a_client_without_aiohttp_goes_over_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As older versions of the official client do."""
+    tried: list[dict[str, Any]] = []
+
+    def missing(**settings: Any) -> Any:
+        tried.append(settings)
+        raise RuntimeError("install the extra")
+
+    monkeypatch.setattr("flowdecode_backends.openai_http.backend.DefaultAioHttpClient", missing)
+    async with ChatServer(events(chunk("a"), hold=True)) as server, no_leaks():
+        async with opened(server.url()) as backend, backend.decode(request()) as decoding:
+            assert (await anext(aiter(decoding))).text == "a"
+        await server.left.wait()
+    assert len(tried) == 1
 
 
 # Whole runs
