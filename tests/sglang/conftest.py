@@ -26,12 +26,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem == "test_gateway_loss")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    """One event loop: the servers take their time, and what differs between loops is tested without them."""
-    return "asyncio"
-
-
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model that the servers serve."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,10 +19,18 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 LONGER: Sampling = {"max_tokens": 96, "temperature": 0}
 
 
+@pytest.fixture
+def gateway(servers: tuple[Server, Server], logs: Path) -> Iterator[Gateway]:
+    """A new one, which other tests' restarts have taught nothing."""
+    with Gateway(servers, logs / "loss.log", "--policy", "round_robin") as gateway:
+        gateway.wait()
+        yield gateway
+
+
 async def test_a_server_that_dies_costs_time_and_no_answer(
-    gateways: dict[str, Gateway], servers: tuple[Server, Server]
+    gateway: Gateway, servers: tuple[Server, Server]
 ) -> None:
-    address = gateways["round_robin"].address
+    address = gateway.address
     async with (
         no_leaks(),
         flowdecode.connect(URLS["openai"].format(address)) as texts,

@@ -1,4 +1,4 @@
-"""`openai://` passes the conformance kit, on the real server and behind the gateway."""
+"""`openai://` passes the conformance kit on the real server, and both schemes behind the gateway."""
 
 from __future__ import annotations
 
@@ -38,3 +38,13 @@ class TestOpenAIGateway(BackendConformance):
     @pytest.fixture
     def backend(self, gateways: dict[str, Gateway]) -> Backend:
         return open_backend(f"openai://{gateways['cache_aware'].address}/v1?engine=sglang")
+
+
+class TestSGLangGateway(BackendConformance):
+    """The same with token ids; one of the two servers has pages of 8."""
+
+    page = 8
+
+    @pytest.fixture
+    def backend(self, gateways: dict[str, Gateway]) -> Backend:
+        return open_backend(f"sglang://{gateways['cache_aware'].address}")
