@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.benchmarks import efficiency, hedge, many_runs, overhead, telemetry_cost, tokens
+from tests.benchmarks import chat_chunks, efficiency, hedge, many_runs, overhead, telemetry_cost, tokens
 
 
 async def tracing(*, quick: bool) -> str:
@@ -21,6 +21,7 @@ async def tracing(*, quick: bool) -> str:
 BENCHMARKS: dict[str, Callable[..., Coroutine[Any, Any, str]]] = {
     "overhead": overhead.main,
     "tokens": tokens.main,
+    "chat_chunks": chat_chunks.main,
     "efficiency": efficiency.main,
     "hedge": hedge.main,
     "many_runs": many_runs.main,

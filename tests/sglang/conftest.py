@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.sglang_server.model import demo_or_random
-from tests.sglang_server.server import Server
+from tests.sglang_server.server import Gateway, Server
 
 collect_ignore_glob = [] if os.environ.get("FLOWDECODE_TEST_SGLANG") else ["test_*.py"]
 
@@ -19,6 +19,11 @@ collect_ignore_glob = [] if os.environ.get("FLOWDECODE_TEST_SGLANG") else ["test
 def anyio_backend() -> str:
     """One event loop: the servers take their time, and what differs between loops is tested without them."""
     return "asyncio"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What ends a server comes last."""
+    items.sort(key=lambda item: item.path.stem == "test_gateway_loss")
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +60,17 @@ def server(servers: tuple[Server, Server]) -> Server:
 def lpm_server(servers: tuple[Server, Server]) -> Server:
     """The longest prefix match first, which knows no priority; streams increments; pages of 8 tokens."""
     return servers[1]
+
+
+@pytest.fixture(scope="session")
+def gateways(servers: tuple[Server, Server], logs: Path) -> Iterator[dict[str, Gateway]]:
+    """One gateway for each policy, before the same servers."""
+    with ExitStack() as stack:
+        policies = ("cache_aware", "round_robin")
+        gateways = {
+            policy: stack.enter_context(Gateway(servers, logs / f"{policy}.log", "--policy", policy))
+            for policy in policies
+        }
+        for gateway in gateways.values():
+            gateway.wait()
+        yield gateways
