@@ -23,14 +23,17 @@ Limit = Annotated[int | None, typer.Option(help="The most questions of each kind
 @app.command()
 def train(
     folder: Annotated[Path, typer.Argument(help="Where checkpoints and the model are written.")],
+    start: Annotated[Path | None, typer.Option(help="An earlier stage's model to start from.")] = None,
     minutes: Annotated[float, typer.Option(help="Of training steps.")] = 80,
+    order: Annotated[float, typer.Option(help="The share of drills in order.")] = 0.4,
+    flat: Annotated[float, typer.Option(help="The share of the time before the rates fall.")] = 0.4,
 ) -> None:
-    """Train a model from nothing, or go on where a training stopped."""
+    """Train a model from nothing or from an earlier stage, or go on where a training stopped."""
     from examples.demo_model.train import Settings, Training
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     profile = msgspec.json.decode(PROFILE.read_bytes(), type=ModelProfile)
-    Training(folder, profile, Settings(minutes=minutes)).run()
+    Training(folder, profile, Settings(start=start, minutes=minutes, order=order, flat=flat)).run()
 
 
 @app.command()

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from itertools import count, islice
 from random import Random
 
 import torch
 from torch.utils.data import IterableDataset
 
-from examples.demo_model.teacher import Exchange, exchanges
+from examples.demo_model.drills import Drills
+from examples.demo_model.teacher import Exchange, exchanges, plan_exchange
+from examples.demo_model.tokenizer import VOCABULARY
 from examples.demo_model.tree import Row, Tree, grow_tree, pack
 from flowdecode.backend import ModelProfile
 from flowdecode.strategy import Strategy
 from flowdecode_backends.tokens import ChatTokens
-from flowdecode_graphs.atlas import questions
+from flowdecode_graphs.atlas import Question, questions
 from flowdecode_graphs.atlas.question import Split
 from flowdecode_graphs.atlas.tasks import Guide, Kind
 from flowdecode_graphs.plato import Plato
@@ -53,14 +56,22 @@ STRATEGIES: tuple[tuple[Strategy, float], ...] = (
 """How often each strategy answers; the settings of ablations too."""
 
 
+ORDERED_KINDS: tuple[Kind, ...] = ("guide", "guide", "comparison", "chain")
+
+
 class Corpus(IterableDataset[dict[str, torch.Tensor]]):
     """Rows as tensors, `[LENGTH]` each, the same for the same seed."""
 
-    def __init__(self, tokens: ChatTokens, profile: ModelProfile, split: Split, seed: int) -> None:
+    def __init__(
+        self, tokens: ChatTokens, profile: ModelProfile, split: Split, seed: int, order: float = 0.0
+    ) -> None:
+        """`order` is the share of trees that are about nothing but order: drills, headings, plans, points."""
         self._tokens = tokens
         self._profile = profile
         self._split: Split = split
         self._seed = seed
+        self._order = order
+        self._drills = Drills(tokens, _whole_words(tokens))
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         return map(_tensors, pack(self._trees(), LENGTH))
@@ -71,6 +82,9 @@ class Corpus(IterableDataset[dict[str, torch.Tensor]]):
         asked = {kind: questions(self._split, self._seed, kind) for kind in KINDS}
         with asyncio.Runner() as runner:
             for _ in count():
+                if dice.random() < self._order:
+                    yield grow_tree([runner.run(self._in_order(asked, dice))])
+                    continue
                 (kind,) = dice.choices(list(KINDS), list(KINDS.values()))
                 question = next(asked[kind])
                 if isinstance(question.task, Guide) and question.task.long and dice.random() > LONG_GUIDES:
@@ -80,6 +94,20 @@ class Corpus(IterableDataset[dict[str, torch.Tensor]]):
                 if dice.random() < PLANS_ONLY and not isinstance(strategy, Sequential):
                     told = told[:1]
                 yield _fitting(told, dice)
+
+    async def _in_order(self, asked: Mapping[Kind, Iterator[Question]], dice: Random) -> Exchange:
+        """Something short that is all about order."""
+        question = next(asked[dice.choice(ORDERED_KINDS)])
+        match dice.randrange(4):
+            case 0:
+                return self._drills.draw(dice)
+            case 1:
+                return self._drills.headings(question)
+            case 2:
+                return await plan_exchange(self._tokens, self._profile, question)
+            case _:
+                skeleton = Skeleton(router=False)
+                return (await exchanges(self._tokens, self._profile, question, skeleton))[0]
 
 
 def fingerprint(tokens: ChatTokens, profile: ModelProfile) -> str:
@@ -92,6 +120,12 @@ def fingerprint(tokens: ChatTokens, profile: ModelProfile) -> str:
                 told = runner.run(exchanges(tokens, profile, question, strategy))
                 digest.update(repr(sorted((each.prompt, each.answer) for each in told)).encode())
     return digest.hexdigest()
+
+
+def _whole_words(tokens: ChatTokens) -> list[str]:
+    """Words that are one token behind a space."""
+    vocabulary = (tokens.decode([token]) for token in range(VOCABULARY))
+    return sorted(word[1:] for word in vocabulary if re.fullmatch(" [A-Za-z]{3,}", word))
 
 
 def _fitting(told: list[Exchange], dice: Random) -> Tree:

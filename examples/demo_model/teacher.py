@@ -16,7 +16,7 @@ from flowdecode_graphs.atlas import Question, Reference, reference
 from flowdecode_graphs.plato.language import plan_text
 from flowdecode_graphs.prompts import Prompts
 
-__all__ = ["Exchange", "Teacher", "exchanges"]
+__all__ = ["Exchange", "Teacher", "exchanges", "plan_exchange"]
 
 
 class Exchange(NamedTuple):
@@ -146,3 +146,11 @@ async def exchanges(
     teacher = Teacher(tokens, profile, question)
     await flowdecode.run(question.prompt, backend=teacher, strategy=strategy, on_error="raise")
     return teacher.exchanges
+
+
+async def plan_exchange(tokens: ChatTokens, profile: ModelProfile, question: Question) -> Exchange:
+    """The planner's request for one question alone."""
+    teacher = Teacher(tokens, profile, question)
+    async with flowdecode.connect(teacher) as flow:
+        await flow.explain(question.prompt, strategy="plato")
+    return teacher.exchanges[0]

@@ -30,6 +30,8 @@ _torch: Any = torch  # torch leaves much untyped
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How the training goes."""
 
+    start: Path | None = None
+    """A model's folder to start from, an earlier stage's; None: from nothing."""
     minutes: float = 80
     """Of steps, stops and starts left out; the learning rate follows the time that is left."""
     rows: int = 4
@@ -42,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     flat: float = 0.4
     """The share of the time after which the rates fall."""
     checkpoint_minutes: float = 5
+    order: float = 0.4
+    """The share of trees that are about nothing but order."""
     compile: bool = True
     layers: int = 6
 
@@ -81,10 +85,13 @@ class Training:
             self._loss = _torch.compile(self._eager_loss, dynamic=False)
         if (folder / "checkpoint.pt").exists():
             self._resume()
+        elif settings.start:
+            self._load(settings.start)
 
     def run(self) -> None:
         """Train to the end of the time."""
-        rows = self._rows(Corpus(self.tokens, self.profile, "train", seed=1 + self.step))
+        corpus = Corpus(self.tokens, self.profile, "train", 1 + self.step, self.settings.order)
+        rows = self._rows(corpus)
         settings, saved, losses = self.settings, self.seconds, list[float]()
         while self.seconds < 60 * settings.minutes:
             started = time.perf_counter()
@@ -129,6 +136,11 @@ class Training:
             optimizer.load_state_dict(saved)
         self.step, self.seconds = state["step"], state["seconds"]
         _log.info("resumed at step %d, %.1f min", self.step, self.seconds / 60)
+
+    def _load(self, folder: Path) -> None:
+        auto: Any = LlamaForCausalLM
+        self.model.load_state_dict(auto.from_pretrained(folder, dtype=torch.float32).state_dict())
+        _log.info("started from %s", folder)
 
     def _rows(self, corpus: Corpus) -> Any:
         loader = DataLoader(corpus, batch_size=self.settings.rows, num_workers=1, prefetch_factor=8,

@@ -1,0 +1,61 @@
+"""Drills in order: lists of words to be copied, in the forms that plans and answers have.
+
+What is asked must come in the order of the question. A model that starts from nothing learns that
+late from whole answers, whose other tokens can be known by heart, and soon from lists of random words.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from examples.demo_model.teacher import Exchange
+from flowdecode.context import Block, Context
+from flowdecode_backends.tokens import ChatTokens
+from flowdecode_graphs.atlas import Question, reference
+from flowdecode_graphs.atlas.world import ATLAS
+
+__all__ = ["Drills"]
+
+FRAMES = (
+    "{words}",
+    "Tell me about {words}.",
+    "Write about {words} of {town}.",
+    "{town}: {words}.",
+    "Describe the {words} of {town} at length.",
+)
+FORMS = ("1. {0}\n", "## {0}\n\n", "{0}. ", "{1}. {0}\n", "## {0} in {town}\n\n")
+HEADINGS = "\nHeadings:"
+MOST_WORDS = 8
+
+
+class Drills:
+    """Lists of words that are one token each."""
+
+    def __init__(self, tokens: ChatTokens, words: list[str]) -> None:
+        self._tokens = tokens
+        self._words = words
+
+    def draw(self, dice: Random) -> Exchange:
+        """A list to be copied, or one question about what comes next in it."""
+        words = dice.sample(self._words, dice.randint(2, MOST_WORDS))
+        town = dice.choice(ATLAS.towns).name
+        listed = f"{', '.join(words[:-1])} and {words[-1]}"
+        asked = dice.choice(FRAMES).format(words=listed, town=town)
+        if dice.random() < 0.3:
+            at = dice.randrange(len(words) - 1)
+            return self._exchange(f"{asked} After {words[at]}?", words[at + 1])
+        form = dice.choice(FORMS)
+        lines = [form.format(word, number, town=town) for number, word in enumerate(words, start=1)]
+        return self._exchange(asked, "".join(lines))
+
+    def headings(self, question: Question) -> Exchange:
+        """The headings of an answer without what stands under them."""
+        shown = reference(question).shown
+        return self._exchange(
+            f"{question.prompt}{HEADINGS}", "\n\n".join(f"## {part.heading}" for part in shown)
+        )
+
+    def _exchange(self, asked: str, answer: str) -> Exchange:
+        (end,) = self._tokens.stop_ids()
+        ids = (*self._tokens.encode(answer), end)
+        return Exchange(self._tokens.render(Context.of([Block("user", asked)])), ids)
