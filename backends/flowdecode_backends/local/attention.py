@@ -47,7 +47,7 @@ class Mask:
         return far if self._hidden is None else self._hidden | far
 
     def added(self, window: int | None, dtype: torch.dtype) -> torch.Tensor | None:
-        """What is added to the scores: finite, as all of a stem may be hidden and its sum must be a number."""
+        """What is added to the scores: finite, as the sum over a stem that is all hidden must be a number."""
         key = (window, dtype)
         if key not in self._made:
             hidden = self.hidden(window)

@@ -29,6 +29,9 @@ MOST_THREADS = 128
 PREFILL_CHUNK = 256
 """The most prompt tokens in a step, so that those who decode are not held up for long."""
 
+_SMALL = 64 << 20
+"""Bytes of weights below which one CPU thread is faster than several, which have to be woken each time."""
+
 WORTH_WAITING = 16
 """Tokens that another request is about to prefill, for which one with the same prefix waits."""
 
@@ -92,6 +95,9 @@ class Engine:
     def _run(self) -> None:
         if self._threads is not None:
             torch.set_num_threads(self._threads)
+        elif self.model.device.type == "cpu" and self.model.bytes < _SMALL:
+            torch.set_num_threads(1)
+        _log.info("%s decodes with %d CPU thread(s).", self.model.name, torch.get_num_threads())
         while self._wait():
             try:
                 self._turn()

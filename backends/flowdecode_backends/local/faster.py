@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch.nn.functional import rms_norm
 
-__all__ = ["make_faster"]
+__all__ = ["PackedLinear", "make_faster"]
 
 _ROWS = 32
 """Tokens of a step that the layout is chosen for; any other number works too."""
@@ -45,7 +45,7 @@ class _Packed:
         return self._outputs[part]
 
 
-class _Part(torch.nn.Module):
+class PackedLinear(torch.nn.Module):
     """What a `torch.nn.Linear` does."""
 
     def __init__(self, packed: _Packed, part: int) -> None:
@@ -78,7 +78,7 @@ def make_faster(model: torch.nn.Module) -> None:
             for names in _linears(parent):
                 packed = _Packed([getattr(parent, name) for name in names])
                 for part, name in enumerate(names):
-                    setattr(parent, name, _Part(packed, part))
+                    setattr(parent, name, PackedLinear(packed, part))
         for name, child in list(parent.named_children()):
             norm = _norm(child) if type(child).__name__.endswith("RMSNorm") else None
             if norm is not None:

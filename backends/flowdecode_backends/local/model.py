@@ -106,9 +106,11 @@ class LanguageModel:
         self.stop_ids = self.tokens.stop_ids() | _ids(generation.eos_token_id) | _ids(text.eos_token_id)
         self.defaults = Defaults.of(generation, ends=sorted(self.stop_ids), device=self.device)
         self.grammars = Grammars.of(tokenizer, self.vocabulary, sorted(self.stop_ids))
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        self.bytes = sum(parameter.nbytes for parameter in self.model.parameters())
+        """Of its weights."""
         self.bytes_per_slot = self._check()
         self._check_window(getattr(text, "sliding_window", None))
-        parameters = sum(parameter.numel() for parameter in self.model.parameters())
         _log.info(
             "Loaded %s in %.1f s: %.4g million parameters, %s on %s.",
             self.name,
