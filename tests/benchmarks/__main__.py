@@ -8,7 +8,16 @@ import platform
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.benchmarks import chat_chunks, efficiency, hedge, many_runs, overhead, telemetry_cost, tokens
+from tests.benchmarks import (
+    chat_chunks,
+    efficiency,
+    hedge,
+    local_engine,
+    many_runs,
+    overhead,
+    telemetry_cost,
+    tokens,
+)
 
 
 async def tracing(*, quick: bool) -> str:
@@ -25,6 +34,7 @@ BENCHMARKS: dict[str, Callable[..., Coroutine[Any, Any, str]]] = {
     "efficiency": efficiency.main,
     "hedge": hedge.main,
     "many_runs": many_runs.main,
+    "local_engine": local_engine.main,
     "tracing": tracing,
 }
 

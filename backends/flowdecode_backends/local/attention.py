@@ -1,182 +1,189 @@
-"""Attention over the pool, for unmodified model classes: each query sees what its thread sees.
-
-A step feeds the new tokens of many threads as one sequence. Threads whose slots lie together attend
-over one piece of the pool, under a mask, in one call; that is faster than a call for each as long as
-the piece holds little that a thread does not see: at most `SLACK` slots.
-"""
+"""Attention over the pool, for unmodified model classes: each query sees what its thread sees."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from flowdecode_backends.local.pool import Pool
-from flowdecode_backends.local.thread import Thread
+if TYPE_CHECKING:
+    from flowdecode_backends.local.step import Step
 
-__all__ = ["NAME", "SLACK", "Piece", "Step", "pool_attention"]
+__all__ = ["NAME", "Branches", "Chunk", "Lanes", "Mask", "Piece", "Rows", "pool_attention"]
 
 NAME = "flowdecode_pool"
 """The name under which transformers knows `pool_attention`."""
 
-SLACK = 1024
-"""The most slots that a query attends over without seeing them."""
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+
+class Kind(NamedTuple):
+    """How a layer attends."""
+
+    window: int | None
+    scaling: float
+    softcap: float | None
+
+
+class Mask:
+    """What queries can't see of their slots, `[queries, slots]`; made once for all layers of a kind."""
+
+    def __init__(self, hidden: Bools | None, distance: Ints, device: torch.device) -> None:
+        """`distance`: how many positions a slot lies before the query; a window hides those that are far."""
+        self._hidden = hidden if hidden is not None and hidden.any() else None
+        self._distance = distance
+        self._device = device
+        self._made: dict[tuple[int | None, torch.dtype], torch.Tensor | None] = {}
+
+    def hidden(self, window: int | None) -> Bools | None:
+        """None: they see all."""
+        if window is None or self._distance.max() < window:
+            return self._hidden
+        far: Bools = self._distance >= window
+        return far if self._hidden is None else self._hidden | far
+
+    def added(self, window: int | None, dtype: torch.dtype) -> torch.Tensor | None:
+        """What is added to the scores: finite, as the sum over a stem that is all hidden must be a number."""
+        key = (window, dtype)
+        if key not in self._made:
+            hidden = self.hidden(window)
+            self._made[key] = None
+            if hidden is not None:
+                lowest = np.float32(torch.finfo(dtype).min / 2)
+                mask = np.where(hidden, lowest, np.float32(0))
+                self._made[key] = torch.as_tensor(mask, dtype=dtype, device=self._device)
+        return self._made[key]
 
 
 class Piece:
-    """Some of a step's queries, and the part of the pool that holds all they see."""
+    """Some of a step's queries, and the part of the pool that they attend over."""
+
+    queries: slice
+    """Which they are; set when the step is closed."""
+
+    def attend(
+        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, kind: Kind
+    ) -> torch.Tensor:
+        """Of `[heads, queries, dimension]`, over a layer's keys and values: `[queries, heads, dimension]`."""
+        raise NotImplementedError
+
+
+class Chunk(Piece):
+    """Queries of one thread."""
+
+    def __init__(
+        self, slots: slice | torch.Tensor, hidden: Bools, distance: Ints, device: torch.device
+    ) -> None:
+        self.slots = slots
+        self.mask = Mask(hidden, distance, device)
+
+    def attend(
+        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, kind: Kind
+    ) -> torch.Tensor:
+        heads, count, _ = query.shape
+        mask = self.mask.added(kind.window, query.dtype)
+        asked = _fold(query, keys)
+        if mask is not None:
+            mask = mask.repeat(asked.shape[2] // count, 1)
+        told = _attention(asked, _part(keys, self.slots), _part(values, self.slots), mask, kind)
+        return told.reshape(heads, count, -1).transpose(0, 1)
+
+
+class Lanes:
+    """Ranges of slots at equal distances, one for each query, padded to one length."""
+
+    def __init__(
+        self, *, first: int, apart: int, length: int, hidden: Bools, distance: Ints, device: torch.device
+    ) -> None:
+        self.first = first
+        self.apart = apart
+        self.length = length
+        self.count = len(distance)
+        self.mask = Mask(hidden, distance, device)
+
+    def part(self, stored: torch.Tensor) -> torch.Tensor:
+        """Of a layer's keys or values, without copying: `[lanes, heads, length, dimension]`."""
+        heads, slots, dimension = stored.shape
+        return stored.as_strided(
+            (self.count, heads, self.length, dimension),
+            (self.apart * dimension, slots * dimension, dimension, 1),
+            self.first * dimension,
+        )
+
+
+class Branches(Piece):
+    """Queries that attend over a stem together, and beyond it over lanes of their own.
+
+    The two softmaxes are put together by the sums of their weights, as in cascade inference.
+    """
 
     def __init__(
         self,
-        queries: slice | torch.Tensor,
-        slots: slice | torch.Tensor,
-        sees: torch.Tensor,
-        distance: torch.Tensor,
+        stem: slice | torch.Tensor | None,
+        lanes: list[Lanes],
+        distance: Ints | None,
+        device: torch.device,
     ) -> None:
-        self.queries = queries
+        """`distance`: from each query to each slot of the stem."""
+        self.stem = stem
+        self.lanes = lanes
+        self.mask = None if distance is None else Mask(None, distance, device)
+
+    def attend(
+        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, kind: Kind
+    ) -> torch.Tensor:
+        heads, count, _ = query.shape
+        outputs: list[torch.Tensor] = []
+        sums: list[torch.Tensor] = []
+        asked, start = _apart(query, keys), 0
+        for lanes in self.lanes:
+            mask = _over_heads(lanes.mask.added(kind.window, query.dtype))
+            mine = asked[start : start + lanes.count]
+            if self.stem is None:
+                outputs.append(_attention(mine, lanes.part(keys), lanes.part(values), mask, kind))
+            else:
+                told, weight = _with_sum(mine, lanes.part(keys), lanes.part(values), mask, kind)
+                outputs.append(told)
+                sums.append(weight)
+            start += lanes.count
+        output = _joined(outputs)
+        if self.stem is not None and self.mask is not None:
+            mask = self.mask.added(kind.window, query.dtype)
+            asked = _fold(query, keys)
+            groups = asked.shape[2] // count
+            if mask is not None:
+                mask = mask.repeat(groups, 1)
+            told, weight = _with_sum(asked, _part(keys, self.stem), _part(values, self.stem), mask, kind)
+            shape = (keys.shape[0], groups, count)
+            share = torch.sigmoid(weight.view(shape).permute(2, 0, 1) - _joined(sums))[..., None]
+            told = told.reshape(*shape, -1).permute(2, 0, 1, 3)
+            output = torch.lerp(output, told, share.to(output.dtype))
+        return output.reshape(count, heads, -1)
+
+
+class Rows(Piece):
+    """Queries that attend over slots of their own, anywhere, padded to one length: `[queries, slots]`."""
+
+    def __init__(self, slots: torch.Tensor, hidden: Bools, distance: Ints, device: torch.device) -> None:
         self.slots = slots
-        self._sees = sees
-        self._distance = distance
-        self._masks: dict[tuple[int | None, int], torch.Tensor] = {}
+        self.mask = Mask(hidden, distance, device)
+        self._all = slots.reshape(-1)
 
-    def part(self, stored: torch.Tensor) -> torch.Tensor:
-        """Its slots of a layer's keys or values: a view where they are a range, else a copy."""
-        if isinstance(self.slots, slice):
-            return stored[:, self.slots]
-        return stored.index_select(1, self.slots)
+    def attend(
+        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, kind: Kind
+    ) -> torch.Tensor:
+        heads, count, _ = query.shape
+        mask = _over_heads(self.mask.added(kind.window, query.dtype))
+        told = _attention(_apart(query, keys), self._part(keys), self._part(values), mask, kind)
+        return told.reshape(count, heads, -1)
 
-    def mask(self, window: int | None, groups: int, dtype: torch.dtype) -> torch.Tensor:
-        """What is added to the scores, `[groups * queries, slots]`; a window hides older positions."""
-        key = (window, groups)
-        if key not in self._masks:
-            sees = self._sees if window is None else self._sees & (self._distance < window)
-            mask = torch.zeros(sees.shape, dtype=dtype, device=sees.device)
-            self._masks[key] = mask.masked_fill_(~sees, float("-inf")).repeat(groups, 1)
-        return self._masks[key]
-
-
-class Step:
-    """The tokens of one forward pass, of all threads that take part in it."""
-
-    def __init__(self, pool: Pool, device: torch.device) -> None:
-        self.pool = pool
-        self.device = device
-        self.tokens: list[int] = []
-        self.positions: list[int] = []
-        self.last: list[int] = []
-        """The index of the last token of each fed thread, in the order of feeding."""
-        self._slots: list[int] = []
-        self._single: list[tuple[Thread, int]] = []
-        self._several: list[tuple[Thread, int, int]] = []
-
-    def feed(self, thread: Thread, count: int) -> None:
-        """Add the first `count` pending tokens of a thread. Raises PoolFull."""
-        start = len(self.tokens)
-        tokens, positions, slots = thread.feed(count)
-        self.tokens += tokens
-        self.positions += positions
-        self._slots += slots
-        self.last.append(len(self.tokens) - 1)
-        if count == 1:
-            self._single.append((thread, start))
-        else:
-            self._several.append((thread, start, count))
-
-    def close(self) -> None:
-        """Fix what every query sees; called once, behind the last `feed`."""
-        self.slots = torch.tensor(self._slots, device=self.device)
-        self.pieces = [
-            *(self._piece([thread for thread, _ in group], [at for _, at in group], cover)
-              for group, cover in self._groups()),
-            *(self._chunk(*chunk) for chunk in self._several),
-        ]  # fmt: skip
-
-    def _groups(self) -> Iterator[tuple[list[tuple[Thread, int]], Cover]]:
-        """The threads that feed one token, grouped where a cover holds little that one of them can't see."""
-        group: list[tuple[Thread, int]] = []
-        cover: Cover | None = None
-        for member in sorted(self._single, key=lambda member: (member[0].low, member[0].high)):
-            larger = Cover.of(member[0]) if cover is None else cover.with_thread(member[0])
-            if larger is None:
-                assert cover is not None
-                yield group, cover
-                group, larger = [], Cover.of(member[0])
-            group.append(member)
-            cover = larger
-        if cover is not None:
-            yield group, cover
-
-    def _piece(self, threads: list[Thread], queries: list[int], cover: Cover) -> Piece:
-        rows = [thread.row for thread in threads]
-        if isinstance(cover.slots, slice):
-            sees = self.pool.visible[rows, cover.slots]
-        else:
-            sees = self.pool.visible[np.array(rows)[:, None], cover.slots]
-        whole = queries == list(range(len(self.tokens)))
-        return self._make(slice(None) if whole else self._tensor(np.array(queries)), queries, cover, sees)
-
-    def _chunk(self, thread: Thread, start: int, count: int) -> Piece:
-        """Several tokens of one thread, which see each other in order."""
-        cover = Cover.of(thread)
-        sees = np.repeat(self.pool.visible[thread.row, cover.slots][None], count, 0)
-        new = cover.index(np.array(self._slots[start : start + count]))
-        sees[:, new] = np.tri(count, dtype=np.bool_)
-        return self._make(slice(start, start + count), range(start, start + count), cover, sees)
-
-    def _make(
-        self,
-        queries: slice | torch.Tensor,
-        indices: list[int] | range,
-        cover: Cover,
-        sees: npt.NDArray[np.bool_],
-    ) -> Piece:
-        at = np.array([self.positions[index] for index in indices])
-        distance = at[:, None] - self.pool.positions[cover.slots][None]
-        slots = cover.slots if isinstance(cover.slots, slice) else self._tensor(cover.slots)
-        return Piece(queries, slots, self._tensor(sees), self._tensor(distance))
-
-    def _tensor(self, array: npt.NDArray[Any]) -> torch.Tensor:
-        return torch.as_tensor(array, device=self.device)
-
-
-class Cover:
-    """A part of the pool, as a range where that costs little, else slot by slot."""
-
-    def __init__(self, slots: slice | npt.NDArray[np.int64], low: int, high: int, fewest: int) -> None:
-        self.slots = slots
-        self._low = low
-        self._high = high
-        self._fewest = fewest
-
-    @classmethod
-    def of(cls, thread: Thread) -> Cover:
-        """All that one thread sees."""
-        low, high = thread.low, thread.high
-        if high - low <= thread.count + SLACK:
-            return cls(slice(low, high), low, high, thread.count)
-        return cls(_seen(thread), low, high, thread.count)
-
-    def with_thread(self, thread: Thread) -> Cover | None:
-        """The cover with what another thread sees; None where one of them would see too little of it."""
-        low, high = min(self._low, thread.low), max(self._high, thread.high)
-        fewest = min(self._fewest, thread.count)
-        if high - low <= fewest + SLACK:
-            return Cover(slice(low, high), low, high, fewest)
-        ours = np.arange(self._low, self._high) if isinstance(self.slots, slice) else self.slots
-        slots = np.union1d(ours, _seen(thread))
-        return Cover(slots, low, high, fewest) if len(slots) <= fewest + SLACK else None
-
-    def index(self, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Where slots stand in the cover."""
-        return slots - self._low if isinstance(self.slots, slice) else np.searchsorted(self.slots, slots)
-
-
-def _seen(thread: Thread) -> npt.NDArray[np.int64]:
-    return thread.low + np.flatnonzero(thread.pool.visible[thread.row, thread.low : thread.high])
+    def _part(self, stored: torch.Tensor) -> torch.Tensor:
+        heads, _, dimension = stored.shape
+        return stored.index_select(1, self._all).view(heads, *self.slots.shape, dimension).transpose(0, 1)
 
 
 def pool_attention(
@@ -192,28 +199,70 @@ def pool_attention(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The attention of one layer: `query` is `[1, heads, tokens, dimension]`, and so on with fewer heads.
-
-    The queries of the heads that share keys are laid one behind the other, so that keys are read once.
-    """
+    """The attention of one layer: `query` is `[1, heads, tokens, dimension]`, and so on with fewer heads."""
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     pool = step.pool
     pool.write(layer, step.slots, key[0], value[0])
     keys, values = pool.keys[layer], pool.values[layer]
-    _, heads, count, dimension = query.shape
-    shared, width = keys.shape[0], values.shape[2]
-    groups = heads // shared
-    output = query.new_empty(1, count, heads, width)
+    kind = Kind(sliding_window, query.shape[3] ** -0.5 if scaling is None else scaling, softcap)
+    if len(step.pieces) == 1:
+        return step.pieces[0].attend(query[0], keys, values, kind)[None], None
+    output = query.new_empty(1, query.shape[2], query.shape[1], values.shape[2])
     for piece in step.pieces:
-        asked = query[:, :, piece.queries]
-        here = asked.shape[2]
-        asked = asked.reshape(1, shared, groups * here, dimension)
-        seen, told = piece.part(keys)[None], piece.part(values)[None]
-        mask = piece.mask(sliding_window, groups, query.dtype)
-        if softcap is None:
-            told = scaled_dot_product_attention(asked, seen, told, attn_mask=mask, scale=scaling)
-        else:
-            scores = asked @ seen.transpose(2, 3) * (dimension**-0.5 if scaling is None else scaling)
-            told = (torch.tanh(scores / softcap) * softcap + mask).softmax(-1) @ told
-        output[:, piece.queries] = told.view(1, heads, here, width).transpose(1, 2)
+        output[0, piece.queries] = piece.attend(query[0, :, piece.queries], keys, values, kind)
     return output, None
+
+
+def _fold(query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """`[heads, queries, dimension]` with the heads that share keys one behind the other, as more queries."""
+    return query.reshape(1, keys.shape[0], -1, query.shape[2])
+
+
+def _apart(query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """`[heads, queries, dimension]` with each query a batch, the heads that share keys its queries."""
+    heads, count, dimension = query.shape
+    return query.transpose(0, 1).reshape(count, keys.shape[0], heads // keys.shape[0], dimension)
+
+
+def _part(stored: torch.Tensor, slots: slice | torch.Tensor) -> torch.Tensor:
+    """Slots of a layer's keys or values, `[1, heads, slots, dimension]`: a view where they are a range."""
+    if isinstance(slots, slice):
+        return stored[None, :, slots]
+    return stored.index_select(1, slots)[None]
+
+
+def _over_heads(mask: torch.Tensor | None) -> torch.Tensor | None:
+    return None if mask is None else mask[:, None, None]
+
+
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _attention(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None, kind: Kind
+) -> torch.Tensor:
+    if kind.softcap is None:
+        return scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=kind.scaling)
+    return _scores(query, keys, mask, kind).softmax(-1) @ values
+
+
+def _with_sum(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None, kind: Kind
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention, and the logarithm of the sum of its weights, `[batch, heads, queries]`."""
+    if kind.softcap is None and query.device.type == "cpu":
+        flash: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        return cast(
+            tuple[torch.Tensor, torch.Tensor],
+            flash(query, keys, values, 0.0, False, attn_mask=mask, scale=kind.scaling),
+        )
+    scores = _scores(query, keys, mask, kind).float()
+    return scores.softmax(-1).to(values.dtype) @ values, scores.logsumexp(-1)
+
+
+def _scores(query: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None, kind: Kind) -> torch.Tensor:
+    scores = query @ keys.transpose(2, 3) * kind.scaling
+    if kind.softcap is not None:
+        scores = torch.tanh(scores / kind.softcap) * kind.softcap
+    return scores if mask is None else scores + mask

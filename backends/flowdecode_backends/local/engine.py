@@ -12,12 +12,12 @@ import torch
 
 from flowdecode.backend import Load
 from flowdecode.errors import BackendError, BackendUnavailable, ContextTooLong, RequestRejected
-from flowdecode_backends.local.attention import Step
 from flowdecode_backends.local.job import Job, Strand
 from flowdecode_backends.local.model import LanguageModel
 from flowdecode_backends.local.pool import Pool
 from flowdecode_backends.local.prefixes import Prefixes
 from flowdecode_backends.local.sampler import draw
+from flowdecode_backends.local.step import Step
 
 __all__ = ["Engine"]
 
@@ -28,6 +28,9 @@ MOST_THREADS = 128
 
 PREFILL_CHUNK = 256
 """The most prompt tokens in a step, so that those who decode are not held up for long."""
+
+_SMALL = 64 << 20
+"""Bytes of weights below which one CPU thread is faster than several, which have to be woken each time."""
 
 WORTH_WAITING = 16
 """Tokens that another request is about to prefill, for which one with the same prefix waits."""
@@ -92,6 +95,9 @@ class Engine:
     def _run(self) -> None:
         if self._threads is not None:
             torch.set_num_threads(self._threads)
+        elif self.model.device.type == "cpu" and self.model.bytes < _SMALL:
+            torch.set_num_threads(1)
+        _log.info("%s decodes with %d CPU thread(s).", self.model.name, torch.get_num_threads())
         while self._wait():
             try:
                 self._turn()
@@ -117,9 +123,9 @@ class Engine:
         self._admit()
         step = self.model.new_step(self.pool)
         wanted = self._feed(step)
-        if step.tokens:
+        if len(step):
             self.steps += 1
-            logits = self.model.forward(step, [index for _, index in wanted] or [0])
+            logits = self.model.forward(step, [feed for _, feed in wanted] or [0])
             strands = [strand for strand, _ in wanted]
             if strands:
                 for strand, token in zip(strands, draw(logits, [s.sampler for s in strands]), strict=True):
@@ -134,7 +140,7 @@ class Engine:
                 self._prefixes.publish(job)
         in_batch = Counter(job.run_id for job in self._batch)
         waiting = list(self._queue)
-        while waiting and self.pool.free_rows:
+        while waiting and self.pool.free_threads:
             job = min(waiting, key=lambda job: (in_batch[job.run_id], -job.priority, job.arrival))
             waiting.remove(job)
             tokens = tuple(job.tokens)
@@ -161,7 +167,7 @@ class Engine:
         )
 
     def _feed(self, step: Step) -> list[tuple[Strand, int]]:
-        """Fill a step; returns the strands that sample behind it, with the index of their last token."""
+        """Fill a step; returns the strands that sample behind it, with the numbers of their feeds."""
         for job in self._batch:
             if not job.prepare():
                 job.error = RequestRejected("Expected strands that end, these wait for each other's end.")
@@ -174,9 +180,9 @@ class Engine:
         wanted: list[tuple[Strand, int]] = []
         for strand, count in chosen:
             if not strand.thread.held:
-                step.feed(strand.thread, count)
+                feed = step.feed(strand.thread, count)
                 if not strand.thread.pending and strand.finish_reason is None:
-                    wanted.append((strand, step.last[-1]))
+                    wanted.append((strand, feed))
         return wanted
 
     def _choose(self) -> list[tuple[Strand, int]]:

@@ -20,10 +20,12 @@ from transformers import (
 from flowdecode.backend import ModelProfile
 from flowdecode.context import Block, Context
 from flowdecode.errors import ConfigurationError
-from flowdecode_backends.local.attention import NAME, Step, pool_attention
+from flowdecode_backends.local.attention import NAME, pool_attention
+from flowdecode_backends.local.faster import make_faster
 from flowdecode_backends.local.grammar import Grammars
 from flowdecode_backends.local.pool import Pool
 from flowdecode_backends.local.sampler import Defaults
+from flowdecode_backends.local.step import Step
 from flowdecode_backends.local.thread import Thread
 from flowdecode_backends.tokens import ChatTokens
 
@@ -104,9 +106,11 @@ class LanguageModel:
         self.stop_ids = self.tokens.stop_ids() | _ids(generation.eos_token_id) | _ids(text.eos_token_id)
         self.defaults = Defaults.of(generation, ends=sorted(self.stop_ids), device=self.device)
         self.grammars = Grammars.of(tokenizer, self.vocabulary, sorted(self.stop_ids))
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        self.bytes = sum(parameter.nbytes for parameter in self.model.parameters())
+        """Of its weights."""
         self.bytes_per_slot = self._check()
         self._check_window(getattr(text, "sliding_window", None))
-        parameters = sum(parameter.numel() for parameter in self.model.parameters())
         _log.info(
             "Loaded %s in %.1f s: %.4g million parameters, %s on %s.",
             self.name,
@@ -122,13 +126,13 @@ class LanguageModel:
 
     @torch.inference_mode()
     def forward(self, step: Step, wanted: list[int]) -> torch.Tensor:
-        """Run a step; the float32 logits behind its `wanted` tokens, `[wanted, vocabulary]`."""
+        """Run a step; the float32 logits behind the feeds of the `wanted` numbers, `[wanted, vocabulary]`."""
         step.close()
         output: Any = self.model(
             input_ids=torch.tensor([step.tokens], device=self.device),
             position_ids=torch.tensor([step.positions], device=self.device),
             use_cache=False,
-            logits_to_keep=torch.tensor(wanted, device=self.device),
+            logits_to_keep=torch.tensor([step.last[feed] for feed in wanted], device=self.device),
             step=step,
         )
         return cast(torch.Tensor, output.logits[0].float())
@@ -137,6 +141,8 @@ class LanguageModel:
         """Compare the pool with the model's own attention on a few tokens; returns the bytes of a slot."""
         tokens = [token % self.vocabulary for token in range(7, 7 + 5 * _PROBE, 5)]
         own = self._own_logits(tokens)
+        if self.device.type == "cpu":
+            make_faster(self.model)
         self.model.set_attn_implementation(NAME)
         pool = Pool(2 * _PROBE, 1)
         thread = Thread(pool)
@@ -144,11 +150,9 @@ class LanguageModel:
         try:
             for count in (_PROBE - 2, 1):
                 step = self.new_step(pool)
-                step.feed(thread, count)
-                self.forward(step, step.last)
+                self.forward(step, [step.feed(thread, count)])
             step = self.new_step(pool)
-            step.feed(thread, 1)
-            ours = self.forward(step, step.last)
+            ours = self.forward(step, [step.feed(thread, 1)])
         except Exception as error:
             raise _unsupported(self.name, str(error)) from error
         difference = float((ours[0] - own).abs().max()) / max(1.0, float(own.abs().max()))

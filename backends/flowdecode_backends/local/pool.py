@@ -1,4 +1,4 @@
-"""The pool: slots that hold one token's keys and values each, and who sees which of them."""
+"""The pool: slots that hold one token's keys and values each."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["Pool", "PoolFull"]
+__all__ = ["Pool", "PoolFull", "Slots"]
 
-_NEAR = 256
+Slots = npt.NDArray[np.int64]
+"""Numbers of slots."""
+
+_NEAR = 4096
 
 
 class PoolFull(Exception):
-    """Not enough free slots for what is to be fed."""
+    """Not enough free slots for what is to be fed, or too many threads."""
 
 
 class Pool:
     """KV slots shared by all threads. The tensors of a layer are made when it first writes.
 
-    `keys[layer]` and `values[layer]` are `[heads, slots, dimension]`. A slot's content never moves: what
-    a thread sees is a row of `visible`, `[threads, slots]`. Bookkeeping is kept on the CPU.
+    `keys[layer]` and `values[layer]` are `[heads, slots, dimension]`. A slot's content never moves, and
+    who sees it is up to the threads. Bookkeeping is kept on the CPU.
     """
 
     def __init__(self, slots: int, threads: int) -> None:
         self.slots = slots
         self.keys: dict[int, torch.Tensor] = {}
         self.values: dict[int, torch.Tensor] = {}
-        self.positions: npt.NDArray[np.int64] = np.zeros(slots, np.int64)
+        self.positions: Slots = np.zeros(slots, np.int64)
         """The position of each slot's token in its conversation."""
-        self.visible: npt.NDArray[np.bool_] = np.zeros((threads, slots), np.bool_)
         self.free = slots
         """Slots that nobody holds."""
-        self._is_free: npt.NDArray[np.bool_] = np.ones(slots, np.bool_)
-        self._rows = list(range(threads))[::-1]
-
-    @property
-    def free_rows(self) -> int:
+        self.free_threads = threads
         """Threads that can still be opened."""
-        return len(self._rows)
+        self._is_free: npt.NDArray[np.bool_] = np.ones(slots, np.bool_)
+        self._is_claimed: npt.NDArray[np.bool_] = np.zeros(slots, np.bool_)
+        self._frontier = 0
 
     @property
     def bytes_per_slot(self) -> int:
@@ -48,29 +48,63 @@ class Pool:
         tensors = (*self.keys.values(), *self.values.values())
         return sum(tensor[:, 0].nbytes for tensor in tensors)
 
-    def write(self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def write(
+        self, layer: int, slots: slice | torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> None:
         """Store the `keys` and `values`, `[heads, tokens, dimension]`, of new tokens."""
         if layer not in self.keys:
             for store, new in ((self.keys, keys), (self.values, values)):
                 store[layer] = _zeros((new.shape[0], self.slots, new.shape[2]), new)
-        self.keys[layer].index_copy_(1, slots, keys)
-        self.values[layer].index_copy_(1, slots, values)
+        if isinstance(slots, slice):
+            self.keys[layer][:, slots] = keys
+            self.values[layer][:, slots] = values
+        else:
+            self.keys[layer].index_copy_(1, slots, keys)
+            self.values[layer].index_copy_(1, slots, values)
 
-    def take(self, count: int, near: int = 0) -> npt.NDArray[np.int64]:
-        """Take the first free slots from `near` on. Raises PoolFull, and takes none then.
+    def take_run(self, start: int, count: int) -> bool:
+        """Take the slots from `start` on; False, and none is taken, where one of them is held."""
+        run = self._is_free[start : start + count]
+        if not (run[0] if count == 1 else run.all()):
+            return False
+        run[:] = False
+        self.free -= count
+        return True
 
-        Slots that lie together are read without copying.
-        """
+    def take_any(self, count: int) -> Slots:
+        """Take slots wherever they are, unclaimed ones first. Raises PoolFull, and takes none then."""
         if count > self.free:
             raise PoolFull
-        window = near + np.flatnonzero(self._is_free[near : near + _NEAR + count])
-        if len(window) < count:
-            window = np.flatnonzero(self._is_free)
-            window = np.roll(window, -int(np.searchsorted(window, near)))
-        taken = window[:count]
+        found = np.flatnonzero(self._is_free & ~self._is_claimed)
+        if len(found) < count:
+            found = np.flatnonzero(self._is_free)
+        taken = found[:count]
         self._is_free[taken] = False
         self.free -= count
         return taken
+
+    def claim(self, count: int, near: int) -> int | None:
+        """Claim a run of free slots, at `near` or behind the last claim if it can be; None if there is none.
+
+        What a thread says next is to lie behind what it said before: such slots are read without
+        copying. A claim is no promise, where slots run short others take them.
+        """
+        if count > self.free:
+            return None
+        for start in (near, self._frontier):
+            found = self._run(start, min(start + count + _NEAR, self.slots), count)
+            if found is not None:
+                break
+        else:
+            found = self._run(0, self.slots, count)
+        if found is not None:
+            self._is_claimed[found : found + count] = True
+            self._frontier = found + count
+        return found
+
+    def unclaim(self, start: int, end: int) -> None:
+        """Give up the rest of a claim."""
+        self._is_claimed[start:end] = False
 
     def give_back(self, slots: Sequence[int]) -> None:
         """Free slots that nobody sees any more."""
@@ -78,16 +112,24 @@ class Pool:
             self._is_free[list(slots)] = True
             self.free += len(slots)
 
-    def open_row(self) -> int:
-        """A row of `visible` that sees nothing yet. Raises PoolFull."""
-        if not self._rows:
+    def open_thread(self) -> None:
+        """Count a thread. Raises PoolFull."""
+        if not self.free_threads:
             raise PoolFull
-        return self._rows.pop()
+        self.free_threads -= 1
 
-    def close_row(self, row: int, low: int, high: int) -> None:
-        """Give a row back that saw nothing but slots from `low` to `high`."""
-        self.visible[row, low:high] = False
-        self._rows.append(row)
+    def close_thread(self) -> None:
+        """Count a thread less."""
+        self.free_threads += 1
+
+    def _run(self, start: int, end: int, count: int) -> int | None:
+        """The first `count` slots within a range that follow each other and are free and not claimed."""
+        if end - start < count:
+            return None
+        busy = np.flatnonzero(~self._is_free[start:end] | self._is_claimed[start:end])
+        borders = np.concatenate(([-1], busy, [end - start]))
+        wide = np.flatnonzero(np.diff(borders) > count)
+        return start + int(borders[wide[0]]) + 1 if len(wide) else None
 
 
 def _zeros(shape: tuple[int, int, int], like: torch.Tensor) -> torch.Tensor:

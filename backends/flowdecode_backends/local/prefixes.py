@@ -9,6 +9,9 @@ from flowdecode_backends.radix import RadixTree
 
 __all__ = ["Prefixes"]
 
+_EVICTED_AT_ONCE = 64
+"""The part of the pool that is freed when it is full, so that not every step has to look for slots."""
+
 
 class Prefixes:
     """A radix tree over the pool's slots. The prefixes of running jobs are in it too, and held."""
@@ -33,7 +36,7 @@ class Prefixes:
         self.tree.lock(known.node)
         job.node, job.base, job.published = known.node, known.length, known.length
         job.given = set()
-        thread.see(known.slots)
+        thread.inherit(known.slots)
         thread.position = known.length
         thread.say(tokens[known.length :])
         job.main.thread = thread
@@ -64,5 +67,6 @@ class Prefixes:
     def make_room(self, count: int) -> bool:
         """Drop the least recently used until so many slots are free; whether they are."""
         if count > self.pool.free:
-            self.pool.give_back(self.tree.evict(count - self.pool.free))
+            more = self.pool.slots // _EVICTED_AT_ONCE
+            self.pool.give_back(self.tree.evict(count - self.pool.free + more))
         return count <= self.pool.free

@@ -157,7 +157,7 @@ async def test_requests_that_outgrow_the_pool_are_put_back_and_end_well(llama: S
         engine = backend.shared
         assert engine.pool.free + engine._prefixes.tree.tokens == engine.pool.slots
         assert engine._prefixes.tree.locked == 0
-        assert engine.pool.free_rows == 128
+        assert engine.pool.free_threads == 128
 
 
 async def test_context_longer_than_the_pool_is_refused(llama: Served) -> None:

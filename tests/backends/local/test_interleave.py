@@ -80,11 +80,12 @@ class Whole:
 def step(model: Any, *threads: Any) -> Any:
     """Feed all that is pending; the logits behind each thread."""
     batch = model.new_step(threads[0].pool)
+    feeds: list[int] = []
     for thread in threads:
         for other in thread.first():
             batch.feed(other, len(other.pending))
-        batch.feed(thread, len(thread.pending))
-    return model.forward(batch, batch.last[-len(threads) :])
+        feeds.append(batch.feed(thread, len(thread.pending)))
+    return model.forward(batch, feeds)
 
 
 def test_fork_and_join_are_one_forward_pass_with_their_mask(pair: tuple[Any, Any]) -> None:
@@ -142,7 +143,7 @@ def test_fork_and_join_are_one_forward_pass_with_their_mask(pair: tuple[Any, Any
     pool.give_back(main.close())
     pool.give_back(one.close())
     assert pool.free == 256
-    assert pool.free_rows == 8
+    assert pool.free_threads == 8
 
 
 def request(text: str, max_tokens: int = 20) -> Request:
@@ -249,4 +250,4 @@ async def test_mistakes_of_a_steer_end_its_request_alone(tmp_path: Path) -> None
                     [piece async for piece in stream]
         async with entered.decode(request("Tea?")) as other:
             assert [delta async for delta in other]
-        assert entered.shared.pool.free_rows == 128
+        assert entered.shared.pool.free_threads == 128
