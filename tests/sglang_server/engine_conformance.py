@@ -51,7 +51,7 @@ async def main(model: str) -> int:
                 passed += 1
             except pytest.skip.Exception as skipped:
                 print("skipped", name, skipped)
-            except Exception:
+            except Exception:  # a failing test is counted, and the others go on
                 failed += 1
                 print("FAILED", name)
                 traceback.print_exc()
