@@ -8,7 +8,17 @@ import platform
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.benchmarks import chat_chunks, efficiency, hedge, many_runs, overhead, telemetry_cost, tokens
+from tests.benchmarks import (
+    chat_chunks,
+    chunks,
+    efficiency,
+    hedge,
+    many_runs,
+    overhead,
+    real_server,
+    telemetry_cost,
+    tokens,
+)
 
 
 async def tracing(*, quick: bool) -> str:
@@ -22,6 +32,8 @@ BENCHMARKS: dict[str, Callable[..., Coroutine[Any, Any, str]]] = {
     "overhead": overhead.main,
     "tokens": tokens.main,
     "chat_chunks": chat_chunks.main,
+    "chunks": chunks.main,
+    "sglang": real_server.main,
     "efficiency": efficiency.main,
     "hedge": hedge.main,
     "many_runs": many_runs.main,

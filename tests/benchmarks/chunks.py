@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import tempfile
 import time
@@ -90,7 +89,7 @@ async def main(*, quick: bool) -> str:
             length = chunks // 10 if quick else chunks
             port = free_port()
             command = [sys.executable, chunk_server.__file__, str(port), str(PAUSE[streams])]
-            server = subprocess.Popen(command)
+            server = await asyncio.create_subprocess_exec(*command)
             try:
                 url = f"http://127.0.0.1:{port}"
                 await _up(url)
@@ -102,7 +101,7 @@ async def main(*, quick: bool) -> str:
                 took = await interleaved(cases, rounds=1 if quick else 5)
             finally:
                 server.kill()
-                server.wait()
+                await server.wait()
             more = took["runtime"].median - took["bare"].median
             rows.append([streams, took["bare"], took["backend"], took["runtime"], f"{more:.1f}"])
     columns = [

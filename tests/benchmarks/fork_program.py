@@ -1,4 +1,4 @@
-"""The forced plan in SGLang's own frontend language: `fork_program.py URL ARGUMENTS_AS_JSON`, in its environment.
+"""The forced plan in SGLang's own frontend language, run in its environment: `fork_program.py URL JSON`.
 
 Prints `Measured` as JSON, without the server's own count.
 """

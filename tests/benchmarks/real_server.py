@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ import msgspec
 from transformers import AutoTokenizer
 
 import flowdecode
+from flowdecode.backend import Request
+from flowdecode.context import Block, Context
+from flowdecode.sampling import SamplingParams
+from flowdecode.usage import Usage
+from flowdecode_backends.sglang_client import SGLang
 from flowdecode_graphs.plato import Plato
 from flowdecode_graphs.prompts import Prompts
 from tests.benchmarks.forced_plan import LEVELS, NODES, PLAN, QUESTION, Forced, Measured
@@ -58,7 +64,7 @@ async def with_flowdecode(url: str, plato: Plato, *, salted: bool = False, warm:
 
 
 async def by_hand(url: str, model: Path) -> Measured:
-    """`asyncio.gather` with a barrier behind the plan and behind every level, prompts by the chat template."""
+    """`asyncio.gather`, a barrier behind the plan and every level; prompts by the chat template."""
     tokenizer: Any = AutoTokenizer.from_pretrained(model)
     metas: list[dict[str, Any]] = []
     head = [
@@ -116,6 +122,12 @@ async def with_fork(url: str) -> Measured:
     return msgspec.json.decode(output.strip().splitlines()[-1], type=Measured)
 
 
+async def flush(url: str) -> None:
+    """Empty the server's prefix cache."""
+    async with aiohttp.ClientSession() as session, session.post(url + "/flush_cache?timeout=20") as response:
+        assert response.status == 200, await response.text()
+
+
 async def prefilled(url: str) -> int:
     """Tokens that the server has computed for prompts since its start."""
     async with aiohttp.ClientSession() as session, session.get(url + "/v1/loads") as response:
@@ -124,8 +136,7 @@ async def prefilled(url: str) -> int:
 
 async def measured(url: str, way: Way) -> Measured:
     """One run with a cold cache."""
-    async with aiohttp.ClientSession() as session:
-        await session.post(url + "/flush_cache?timeout=20")
+    await flush(url)
     before = await prefilled(url)
     took = await way()
     await asyncio.sleep(0.5)  # the server tells its counts now and then
@@ -138,9 +149,52 @@ async def main(*, quick: bool) -> str:
         return "Needs the SGLang server: `python -m tests.sglang_server.environment` installs it."
     with tempfile.TemporaryDirectory() as folder:
         model = save_random(Path(folder) / "model")
-        with Server(model, Path(folder) / "log", "--incremental-streaming-output") as server:
-            await asyncio.to_thread(server.wait)
-            return await compared(server.url, model, rounds=1 if quick else 5)
+        rounds = 1 if quick else 5
+        rows: list[list[object]] = []
+        plan = ""
+        for policy in ("fcfs", "lpm"):
+            flags = ("--incremental-streaming-output", "--schedule-policy", policy)
+            with Server(model, Path(folder) / policy, *flags) as server:
+                await asyncio.to_thread(server.wait)
+                rows += [[policy, *row] for row in await siblings(server.url, rounds=rounds)]
+                plan = plan or await compared(server.url, model, rounds=rounds)
+        columns = ["policy", "siblings", "seconds", "prompt tokens", "prefilled"]
+        return f"{plan}\n\n{table(columns, rows)}"
+
+
+async def siblings(url: str, *, rounds: int) -> list[list[object]]:
+    """Eight requests that share 900 tokens no one has sent before, with and without warming."""
+    found: dict[int, list[Measured]] = {64: [], 0: []}
+    for round_ in range(rounds + 1):
+        for warm, runs in found.items():
+            took = await measured(url, partial(fan_out, url, warm))
+            if round_:
+                runs.append(took)
+    rows: list[list[object]] = []
+    for warm, runs in found.items():
+        seconds = f"{statistics.median(run.seconds for run in runs):.2f}"
+        tokens = f"{statistics.median(run.prefilled for run in runs):,.0f}"
+        rows.append(["warmed" if warm else "at once", seconds, f"{runs[0].prompt:,}", tokens])
+    return rows
+
+
+async def fan_out(url: str, warm: int) -> Measured:
+    """Eight parts of 20 tokens behind the rules and the question."""
+    async with SGLang(url, warm=warm) as backend:
+        head = Context.of([Block("system", PROMPTS.rules), Block("user", QUESTION)])
+
+        async def part(number: int) -> Usage:
+            context = head.extend(Block("user", f"\n\nWrite part {number}."))
+            sampling = SamplingParams(max_tokens=20, temperature=0.0)
+            asked = Request(id=f"{time.time_ns()}-{number}", run_id="1", context=context, sampling=sampling)
+            async with backend.decode(asked) as decoding:
+                _ = [delta async for delta in decoding]
+            return decoding.usage
+
+        start = time.perf_counter()
+        usage = Usage.total(await asyncio.gather(*map(part, range(8))))
+        seconds = time.perf_counter() - start
+    return Measured(seconds, 8, usage.prompt_tokens, usage.cached_tokens, 0)
 
 
 async def compared(url: str, model: Path, *, rounds: int) -> str:

@@ -1,4 +1,4 @@
-"""The conformance kit over one `sglang-engine:`, in one event loop: it takes too long to start for one a test.
+"""The conformance kit over one `sglang-engine:` in one event loop: it takes too long to start for each test.
 
 Run in the server's environment: `python -m tests.sglang_server.engine_conformance MODEL`.
 """
