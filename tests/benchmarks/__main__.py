@@ -10,11 +10,13 @@ from typing import Any
 
 from tests.benchmarks import (
     chat_chunks,
+    chunks,
     efficiency,
     hedge,
     local_engine,
     many_runs,
     overhead,
+    real_server,
     telemetry_cost,
     tokens,
 )
@@ -31,6 +33,8 @@ BENCHMARKS: dict[str, Callable[..., Coroutine[Any, Any, str]]] = {
     "overhead": overhead.main,
     "tokens": tokens.main,
     "chat_chunks": chat_chunks.main,
+    "chunks": chunks.main,
+    "sglang": real_server.main,
     "efficiency": efficiency.main,
     "hedge": hedge.main,
     "many_runs": many_runs.main,

@@ -26,6 +26,32 @@ class Busy(Scripted):
         return Load(running=30, waiting=2)
 
 
+class Slowed(Scripted):
+    """An engine that tells what its steps take."""
+
+    def __init__(self, load: Load) -> None:
+        super().__init__(script(plain=SLOW_PLAIN))
+        self.told = load
+
+    async def load(self) -> Load:
+        return self.told
+
+
+@pytest.mark.parametrize(
+    ("load", "hedged"),
+    [
+        (Load(running=60, waiting=0, slowdown=1.2), True),
+        (Load(running=3, waiting=0, slowdown=2.5), False),
+        (Load(running=3, waiting=1, slowdown=1.0), False),
+    ],
+    ids=["many, not slow", "slow", "queued"],
+)
+async def test_what_a_step_takes_decides_over_the_hedge(load: Load, hedged: bool) -> None:
+    result = await flowdecode.run("Tea or coffee?", backend=Slowed(load))
+    assert result.strategy == "plato"
+    assert ("answer" in {record.id for record in result.nodes}) == hedged
+
+
 async def test_a_plan_that_gains_wins_and_the_plain_answer_is_aborted() -> None:
     engine = Scripted(script(plain=SLOW_PLAIN))
     result = await flowdecode.run("Tea or coffee?", backend=engine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,14 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.timeout(500)
-def test_the_engine_conforms(model_folder: Path) -> None:
+def test_the_engine_conforms(model_folder: Path, tmp_path: Path) -> None:
     python = environment.folder() / "bin" / "python"
-    paths = os.pathsep.join(map(str, (ROOT, ROOT / "backends", ROOT / "graphs")))
+    installed = distribution("flowdecode").read_text("entry_points.txt")
+    information = tmp_path / "flowdecode-0.dist-info"  # that environment has flowdecode on its path only
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: flowdecode\nVersion: 0\n")
+    (information / "entry_points.txt").write_text(installed or "")
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "backends", ROOT / "graphs", tmp_path)))
     done = subprocess.run(
         [python, "-m", "tests.sglang_server.engine_conformance", str(model_folder)],
         env={**environment.variables(), "PYTHONPATH": paths},

@@ -1,4 +1,4 @@
-"""The conformance kit over one `sglang-engine:`, in one event loop: it takes too long to start for one a test.
+"""The conformance kit over one `sglang-engine:` in one event loop: it takes too long to start for each test.
 
 Run in the server's environment: `python -m tests.sglang_server.engine_conformance MODEL`.
 """
@@ -51,7 +51,7 @@ async def main(model: str) -> int:
                 passed += 1
             except pytest.skip.Exception as skipped:
                 print("skipped", name, skipped)
-            except Exception:
+            except Exception:  # a failing test is counted, and the others go on
                 failed += 1
                 print("FAILED", name)
                 traceback.print_exc()

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.anyio
 
 
 def test_a_url_without_a_model() -> None:
-    with pytest.raises(ConfigurationError, match="Expected a folder with a model.*sglang-engine:path/to/model"):
+    with pytest.raises(
+        ConfigurationError, match=r"Expected a folder with a model.*sglang-engine:path/to/model"
+    ):
         open_backend("sglang-engine:")
 
 

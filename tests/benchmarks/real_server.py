@@ -1,0 +1,232 @@
+"""One Plato run with forced lengths against a real SGLang server, beside what one would write by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+from transformers import AutoTokenizer
+
+import flowdecode
+from flowdecode.backend import Request
+from flowdecode.context import Block, Context
+from flowdecode.sampling import SamplingParams
+from flowdecode.usage import Usage
+from flowdecode_backends.sglang_client import SGLang
+from flowdecode_graphs.plato import Plato
+from flowdecode_graphs.prompts import Prompts
+from tests.benchmarks.forced_plan import LEVELS, NODES, PLAN, QUESTION, Forced, Measured
+from tests.benchmarks.measure import table
+from tests.sglang_server import environment
+from tests.sglang_server.model import save_random
+from tests.sglang_server.server import Server
+
+__all__ = ["main"]
+
+PROMPTS = Prompts()
+FORK_PROGRAM = Path(__file__).parent / "fork_program.py"
+PARTS = {
+    number: PROMPTS.part.format(id=number, title=title, tokens=tokens, words=max(5, round(tokens * 0.75)))
+    for number, (title, tokens, _) in NODES.items()
+}
+PARENTS = {
+    number: PROMPTS.parent.format(id=number, title=title, text="").rstrip() + "\n"
+    for number, (title, _, _) in NODES.items()
+}
+
+Way = Callable[[], Awaitable[Measured]]
+
+
+async def with_flowdecode(url: str, plato: Plato, *, salted: bool = False, warm: int = 64) -> Measured:
+    """The run of a strategy."""
+    backend = Forced(url, warm=warm)
+    backend.salted = salted
+    async with flowdecode.connect(backend) as flow:
+        start = time.perf_counter()
+        result = await flow.run(QUESTION, strategy=plato, on_error="raise")
+        seconds = time.perf_counter() - start
+    usage = result.usage
+    assert [record.usage.completion_tokens for record in result.nodes if record.kind != "plan"] == [
+        tokens for _, tokens, _ in NODES.values()
+    ], result.nodes
+    return Measured(seconds, backend.sent, usage.prompt_tokens, usage.cached_tokens, 0)
+
+
+async def by_hand(url: str, model: Path) -> Measured:
+    """`asyncio.gather`, a barrier behind the plan and every level; prompts by the chat template."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(model)
+    metas: list[dict[str, Any]] = []
+    head = [
+        {"role": "system", "content": PROMPTS.rules},
+        {"role": "user", "content": QUESTION + PROMPTS.plan},
+    ]
+
+    async def ask(session: aiohttp.ClientSession, messages: list[dict[str, str]], **sampling: Any) -> str:
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        body = {"input_ids": ids, "sampling_params": {"temperature": 0, **sampling}}
+        async with session.post(url + "/generate", json=body) as response:
+            answer = await response.json()
+        metas.append(answer["meta_info"])
+        return str(answer["text"])
+
+    async with aiohttp.ClientSession() as session:
+        start = time.perf_counter()
+        literal = PLAN.replace("\n", "\\n")
+        plan = await ask(session, head, max_new_tokens=640, ebnf=f'root ::= "{literal}"\n')
+        planned = [*head, {"role": "assistant", "content": plan}]
+        texts: dict[int, str] = {}
+
+        async def part(number: int) -> None:
+            _, tokens, parents = NODES[number]
+            told = "".join(f"{PARENTS[parent]}{texts[parent]}\n\n" for parent in parents)
+            messages = [*planned, {"role": "user", "content": told + PARTS[number]}]
+            texts[number] = await ask(session, messages, max_new_tokens=tokens, ignore_eos=True)
+
+        for level in LEVELS:
+            await asyncio.gather(*map(part, level))
+        seconds = time.perf_counter() - start
+    prompt, cached = (sum(meta[key] for meta in metas) for key in ("prompt_tokens", "cached_tokens"))
+    return Measured(seconds, len(metas), prompt, cached, 0)
+
+
+async def with_fork(url: str) -> Measured:
+    """SGLang's frontend language, in a process of the server's environment."""
+    given = {
+        "rules": PROMPTS.rules,
+        "question": QUESTION + PROMPTS.plan,
+        "plan_regex": re.escape(PLAN),
+        "levels": LEVELS,
+        "nodes": NODES,
+        "part": PARTS,
+        "parent": PARENTS,
+    }
+    python = environment.folder() / "bin" / "python"
+    process = await asyncio.create_subprocess_exec(
+        *(python, str(FORK_PROGRAM), url, json.dumps(given)),
+        stdout=subprocess.PIPE,
+        env=environment.variables(),
+    )
+    output, _ = await process.communicate()
+    return msgspec.json.decode(output.strip().splitlines()[-1], type=Measured)
+
+
+async def flush(url: str) -> None:
+    """Empty the server's prefix cache."""
+    async with aiohttp.ClientSession() as session, session.post(url + "/flush_cache?timeout=20") as response:
+        assert response.status == 200, await response.text()
+
+
+async def prefilled(url: str) -> int:
+    """Tokens that the server has computed for prompts since its start."""
+    async with aiohttp.ClientSession() as session, session.get(url + "/v1/loads") as response:
+        return int((await response.json())["loads"][0]["total_prefill_uncached_tokens"])
+
+
+async def measured(url: str, way: Way) -> Measured:
+    """One run with a cold cache."""
+    await flush(url)
+    before = await prefilled(url)
+    took = await way()
+    await asyncio.sleep(0.5)  # the server tells its counts now and then
+    return msgspec.structs.replace(took, prefilled=await prefilled(url) - before)
+
+
+async def main(*, quick: bool) -> str:
+    """The table. It needs the server's environment: `python -m tests.sglang_server.environment` makes it."""
+    if not (environment.folder() / "done").exists():
+        return "Needs the SGLang server: `python -m tests.sglang_server.environment` installs it."
+    with tempfile.TemporaryDirectory() as folder:
+        model = save_random(Path(folder) / "model")
+        rounds = 1 if quick else 5
+        rows: list[list[object]] = []
+        plan = ""
+        for policy in ("fcfs", "lpm"):
+            flags = ("--incremental-streaming-output", "--schedule-policy", policy)
+            with Server(model, Path(folder) / policy, *flags) as server:
+                await asyncio.to_thread(server.wait)
+                rows += [[policy, *row] for row in await siblings(server.url, rounds=rounds)]
+                plan = plan or await compared(server.url, model, rounds=rounds)
+        columns = ["policy", "siblings", "seconds", "prompt tokens", "prefilled"]
+        return f"{plan}\n\n{table(columns, rows)}"
+
+
+async def siblings(url: str, *, rounds: int) -> list[list[object]]:
+    """Eight requests that share 900 tokens no one has sent before, with and without warming."""
+    found: dict[int, list[Measured]] = {64: [], 0: []}
+    for round_ in range(rounds + 1):
+        for warm, runs in found.items():
+            took = await measured(url, partial(fan_out, url, warm))
+            if round_:
+                runs.append(took)
+    rows: list[list[object]] = []
+    for warm, runs in found.items():
+        seconds = f"{statistics.median(run.seconds for run in runs):.2f}"
+        tokens = f"{statistics.median(run.prefilled for run in runs):,.0f}"
+        rows.append(["warmed" if warm else "at once", seconds, f"{runs[0].prompt:,}", tokens])
+    return rows
+
+
+async def fan_out(url: str, warm: int) -> Measured:
+    """Eight parts of 20 tokens behind the rules and the question."""
+    async with SGLang(url, warm=warm) as backend:
+        head = Context.of([Block("system", PROMPTS.rules), Block("user", QUESTION)])
+
+        async def part(number: int) -> Usage:
+            context = head.extend(Block("user", f"\n\nWrite part {number}."))
+            sampling = SamplingParams(max_tokens=20, temperature=0.0)
+            asked = Request(id=f"{time.time_ns()}-{number}", run_id="1", context=context, sampling=sampling)
+            async with backend.decode(asked) as decoding:
+                _ = [delta async for delta in decoding]
+            return decoding.usage
+
+        start = time.perf_counter()
+        usage = Usage.total(await asyncio.gather(*map(part, range(8))))
+        seconds = time.perf_counter() - start
+    return Measured(seconds, 8, usage.prompt_tokens, usage.cached_tokens, 0)
+
+
+async def compared(url: str, model: Path, *, rounds: int) -> str:
+    """The table of one server."""
+    ways: dict[str, Way] = {
+        "flowdecode, spine": lambda: with_flowdecode(url, Plato()),
+        "flowdecode, canonical": lambda: with_flowdecode(url, Plato(layout="canonical")),
+        "flowdecode, spine, no warming": lambda: with_flowdecode(url, Plato(), warm=0),
+        "flowdecode, spine, not pipelined": lambda: with_flowdecode(url, Plato(pipelined=False)),
+        "flowdecode, no shared prefixes": lambda: with_flowdecode(url, Plato(), salted=True),
+        "`asyncio.gather` with barriers": lambda: by_hand(url, model),
+        "SGLang's frontend, `fork`": lambda: with_fork(url),
+    }
+    found: dict[str, list[Measured]] = {name: [] for name in ways}
+    for round_ in range(rounds + 1):
+        for name, way in ways.items():
+            took = await measured(url, way)
+            if round_ or rounds == 1:  # the first one compiles grammars and warms the code
+                found[name].append(took)
+    rows: list[list[object]] = []
+    for name, runs in found.items():
+        middle = {
+            field: statistics.median(getattr(run, field) for run in runs)
+            for field in Measured.__struct_fields__
+        }
+        low, high = min(run.seconds for run in runs), max(run.seconds for run in runs)
+        wall = f"{middle['seconds']:.2f} ({low:.2f} to {high:.2f})"
+        rows.append(
+            [
+                name,
+                wall,
+                *(f"{middle[field]:,.0f}" for field in ("requests", "prompt", "cached", "prefilled")),
+            ]
+        )
+    return table(["", "seconds", "requests", "prompt tokens", "cached", "prefilled"], rows)
