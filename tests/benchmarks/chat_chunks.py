@@ -9,7 +9,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -33,8 +33,14 @@ PACE = 0.004
 
 _DELTA = {"role": None, "reasoning_content": None, "content": " word"}
 _CHOICE = {"index": 0, "delta": _DELTA, "logprobs": None, "finish_reason": None, "matched_stop": None}
-_CHUNK = {"id": "0" * 32, "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [_CHOICE]}
-_END = {**_CHUNK, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+_CHUNK: dict[str, Any] = {
+    "id": "0" * 32,
+    "object": "chat.completion.chunk",
+    "created": 0,
+    "model": "m",
+    "choices": [_CHOICE],
+}
+_END: dict[str, Any] = {**_CHUNK, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 
 Read = Callable[[], Coroutine[Any, Any, int]]
 """Reads one answer; returns the pieces of text that it had."""
@@ -128,7 +134,7 @@ async def _official(address: str, streams: int) -> float:
 
 
 @asynccontextmanager
-async def _server() -> AsyncIterator[str]:
+async def _server() -> AsyncGenerator[str, None]:
     """The address of a server, in another process, so that its work is not counted."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.benchmarks.chat_chunks", stdout=asyncio.subprocess.PIPE

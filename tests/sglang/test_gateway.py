@@ -17,7 +17,7 @@ from tests.leaks import no_leaks
 from tests.sglang.test_openai import asks, running
 from tests.sglang_server.server import Gateway, Server
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(360)]
 
 RUNS, PARTS = 6, 4
 URLS = {"openai": "openai://{}/v1?engine=sglang", "sglang": "sglang://{}"}

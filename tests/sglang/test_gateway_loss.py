@@ -14,7 +14,7 @@ from tests.leaks import no_leaks
 from tests.sglang.test_gateway import RUNS, URLS, check_complete, one_run
 from tests.sglang_server.server import Gateway, Server
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(360)]
 
 LONGER: Sampling = {"max_tokens": 96, "temperature": 0}
 

@@ -21,7 +21,7 @@ from flowdecode.usage import Usage
 from tests.leaks import no_leaks
 from tests.sglang_server.server import Server
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(360)]
 
 
 @pytest.fixture(params=["server", "lpm_server"])

@@ -9,7 +9,7 @@ from flowdecode.plugins import open_backend
 from flowdecode_backends.conformance import BackendConformance
 from tests.sglang_server.server import Gateway, Server, free_port
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(360)
 
 
 class TestOpenAI(BackendConformance):

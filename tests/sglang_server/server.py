@@ -110,6 +110,9 @@ class Server(Process):
 class Gateway(Process):
     """The SGLang model gateway in front of servers that are up."""
 
+    health = "/readiness"
+    """Its own `/health` is there before it knows its workers, and answers 503 in their place."""
+
     def __init__(self, servers: Sequence[Process], log: Path, *flags: str) -> None:
         arguments = [
             "-m",

@@ -45,6 +45,11 @@ class ServerInfo(msgspec.Struct, frozen=True):
         return self.served_model_name or self.model_path or "sglang"
 
     @property
+    def behind_gateway(self) -> bool:
+        """Whether a gateway has answered, which knows the model and not the server's settings."""
+        return self.enable_deterministic_inference is None
+
+    @property
     def honours_priority(self) -> bool:
         """Whether it schedules by `priority`; elsewhere it ignores the field without a word."""
         return self.enable_priority_scheduling and self.schedule_policy in _ORDERED_BY_PRIORITY

@@ -48,10 +48,12 @@ def check_prompt(
         raise ContextTooLong(tokens=len(prompt) + (most or 1), limit=context_length, what=what)
 
 
-def check_sampling(sampling: SamplingParams, *, vocabulary: int | None, seeds: bool) -> None:
+def check_sampling(
+    sampling: SamplingParams, *, vocabulary: int | None, seeds: bool, gateway: bool = False
+) -> None:
     """Refuse values that SGLang has no meaning for, though other engines may. Raises RequestRejected.
 
-    `seeds`: whether the server draws by them.
+    `seeds`: whether the server draws by them; `gateway`: whether one stands before it.
     """
     temperature, top_p, seed = sampling.temperature, sampling.top_p, sampling.seed
     penalty = sampling.repetition_penalty
@@ -69,6 +71,11 @@ def check_sampling(sampling: SamplingParams, *, vocabulary: int | None, seeds: b
         raise RequestRejected(
             f"Expected no seed, got {seed}: this SGLang server ignores it. "
             "Start it with --enable-deterministic-inference, or use `temperature=0` - at `seed`."
+        )
+    if sampling.logit_bias and gateway:
+        raise RequestRejected(
+            "Expected no logit bias: the SGLang gateway leaves it out of what it hands on (0.3.2 does). "
+            "Go to a server itself, or to the gateway by `openai://` - at `logit_bias`."
         )
     for name, ids in (("logit_bias", sampling.logit_bias), ("stop_token_ids", sampling.stop_token_ids)):
         if vocabulary is not None and max(ids, default=0) >= vocabulary:

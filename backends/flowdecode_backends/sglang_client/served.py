@@ -76,8 +76,8 @@ class Served:
 
     def check(self, request: Request, prompt: tuple[int, ...]) -> tuple[int, ...]:
         """The prompt, if it and the sampling can be served. Raises RequestRejected or ContextTooLong."""
-        seeds = self.info.enable_deterministic_inference is not False
-        check_sampling(request.sampling, vocabulary=self.model.vocabulary, seeds=seeds)
+        seeds, gateway = self.info.enable_deterministic_inference is not False, self.info.behind_gateway
+        check_sampling(request.sampling, vocabulary=self.model.vocabulary, seeds=seeds, gateway=gateway)
         check_prompt(
             request,
             prompt,

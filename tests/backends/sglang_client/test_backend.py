@@ -322,6 +322,8 @@ async def test_a_gateway_tells_less(tokenizer_folder: Path) -> None:
     async with opened(server, tokenizer_folder) as backend:
         assert (backend.engine.model, backend.engine.context_length) == ("behind", None)
         assert await backend.load() is None
+        with pytest.raises(RequestRejected, match="logit_bias"):
+            await read(backend, request(sampling={"logit_bias": {7: -100.0}}))
         for _ in range(2):
             server.closed.clear()
             async with backend.decode(request()) as decoding:

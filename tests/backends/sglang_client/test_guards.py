@@ -71,3 +71,10 @@ def test_what_sglang_takes_passes() -> None:
     )
     check_sampling(all_of_it, vocabulary=400, seeds=True)
     check_sampling(SamplingParams(seed=1, temperature=0), vocabulary=400, seeds=False)
+
+
+def test_what_a_gateway_leaves_out_is_refused() -> None:
+    biased = SamplingParams(logit_bias={7: -100.0})
+    check_sampling(biased, vocabulary=400, seeds=True)
+    with pytest.raises(RequestRejected, match="gateway leaves it out"):
+        check_sampling(biased, vocabulary=400, seeds=True, gateway=True)
