@@ -45,7 +45,7 @@ PLANS_ONLY = 0.6
 LONG_GUIDES = 0.25
 """Of the long guides, what is kept: their colour is learnt soon."""
 STRATEGIES: tuple[tuple[Strategy, float], ...] = (
-    (Sequential(), 4),
+    (Sequential(), 6),
     (Plato(), 5),
     (Plato(layout="canonical"), 0.7),
     (Plato(plan_view="full"), 0.4),
@@ -98,13 +98,13 @@ class Corpus(IterableDataset[dict[str, torch.Tensor]]):
     async def _in_order(self, asked: Mapping[Kind, Iterator[Question]], dice: Random) -> Exchange:
         """Something short that is all about order."""
         question = next(asked[dice.choice(ORDERED_KINDS)])
-        match dice.randrange(4):
+        match dice.randrange(8):
             case 0:
                 return self._drills.draw(dice)
-            case 1:
-                return self._drills.headings(question)
-            case 2:
+            case 1 | 2:
                 return await plan_exchange(self._tokens, self._profile, question)
+            case 3 | 4 | 5 | 6:
+                return self._drills.headings(question, dice)
             case _:
                 skeleton = Skeleton(router=False)
                 return (await exchanges(self._tokens, self._profile, question, skeleton))[0]

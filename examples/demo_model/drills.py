@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from random import Random
 
-from examples.demo_model.teacher import Exchange
+from examples.demo_model.teacher import Exchange, heading_pieces
 from flowdecode.context import Block, Context
 from flowdecode_backends.tokens import ChatTokens
 from flowdecode_graphs.atlas import Question, reference
+from flowdecode_graphs.atlas.sections import sentences
 from flowdecode_graphs.atlas.world import ATLAS
 
 __all__ = ["Drills"]
@@ -48,14 +49,16 @@ class Drills:
         lines = [form.format(word, number, town=town) for number, word in enumerate(words, start=1)]
         return self._exchange(asked, "".join(lines))
 
-    def headings(self, question: Question) -> Exchange:
-        """The headings of an answer without what stands under them."""
-        shown = reference(question).shown
-        return self._exchange(
-            f"{question.prompt}{HEADINGS}", "\n\n".join(f"## {part.heading}" for part in shown)
-        )
+    def headings(self, question: Question, dice: Random) -> Exchange:
+        """The headings of an answer, with little of what stands under them: more or less each time."""
+        parts: list[str] = []
+        for part in reference(question).shown:
+            kept = sentences(part.body)[: dice.randrange(4)]
+            parts.append(f"## {part.heading}\n\n{' '.join(kept)}".rstrip())
+        return self._exchange(f"{question.prompt}{HEADINGS}", "\n\n".join(parts))
 
     def _exchange(self, asked: str, answer: str) -> Exchange:
         (end,) = self._tokens.stop_ids()
-        ids = (*self._tokens.encode(answer), end)
-        return Exchange(self._tokens.render(Context.of([Block("user", asked)])), ids)
+        ids = self._tokens.encode(answer)
+        headings = heading_pieces([self._tokens.decode([token]) for token in ids])
+        return Exchange(self._tokens.render(Context.of([Block("user", asked)])), (*ids, end), headings)

@@ -16,7 +16,7 @@ from flowdecode_graphs.atlas import Question, Reference, reference
 from flowdecode_graphs.plato.language import plan_text
 from flowdecode_graphs.prompts import Prompts
 
-__all__ = ["Exchange", "Teacher", "exchanges", "plan_exchange"]
+__all__ = ["Exchange", "Teacher", "exchanges", "heading_pieces", "plan_exchange"]
 
 
 class Exchange(NamedTuple):
@@ -61,7 +61,7 @@ class Teacher:
         answer = self.tokens.encode(reply)
         prompt = self.tokens.render(request.context)
         deltas = [Delta(self.tokens.decode([token]), (token,)) for token in answer]
-        headings = _headings([delta.text for delta in deltas])
+        headings = heading_pieces([delta.text for delta in deltas])
         self.exchanges.append(Exchange(prompt, (*answer, self._end), headings))
         return Lesson(deltas, len(prompt))
 
@@ -111,7 +111,7 @@ class Lesson(AbstractAsyncContextManager["Lesson"]):
         return delta
 
 
-def _headings(pieces: list[str]) -> frozenset[int]:
+def heading_pieces(pieces: list[str]) -> frozenset[int]:
     """Which pieces of a text are within a heading."""
     found: set[int] = set()
     line = ""

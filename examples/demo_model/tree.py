@@ -16,7 +16,7 @@ __all__ = ["PROMPT_WEIGHT", "Row", "Tree", "grow_tree", "pack", "sees"]
 
 PROMPT_WEIGHT = 0.03
 """What a prompt's token counts in the loss; it helps to learn the names."""
-HEADING_WEIGHT = 5.0
+HEADING_WEIGHT = 8.0
 """How much more a heading's tokens count: they take what is asked from the question, in its order."""
 ANSWER_LENGTH = 40
 """An answer's token counts `sqrt(ANSWER_LENGTH / length)`: long answers should not drown short ones."""
