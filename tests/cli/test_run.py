@@ -217,7 +217,7 @@ def test_timeline_that_can_t_be_written_is_said_before_the_run(
         ([""], "got an empty text - at `prompt`"),
         (["\udcff"], "Expected a prompt in UTF-8"),
         (["Tea?", "--strategy", "psychic"], "sequential, skeleton, got 'psychic' - at strategies"),
-        (["Tea?", "--backend", "gopher://tea"], "Expected one of local, scripted, simulated, got 'gopher'"),
+        (["Tea?", "--backend", "gopher://tea"], "simulated, got 'gopher' - at backends"),
         (["Tea?", "--backend", "tea"], "Expected a backend URL such as"),
         (["Tea?", "--backend", "scripted:nowhere.jsonl"], "Expected a file of replies"),
         (["Tea?", "--width", "0"], "at `width`"),
