@@ -79,7 +79,9 @@ class Corpus(IterableDataset[dict[str, torch.Tensor]]):
     def _trees(self) -> Iterator[Tree]:
         dice = Random(self._seed)
         strategies, shares = zip(*STRATEGIES, strict=True)
-        asked = {kind: questions(self._split, self._seed, kind) for kind in KINDS}
+        asked: dict[Kind, Iterator[Question]] = {
+            kind: questions(self._split, self._seed, kind) for kind in KINDS
+        }
         with asyncio.Runner() as runner:
             for _ in count():
                 if dice.random() < self._order:
