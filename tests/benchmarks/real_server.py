@@ -11,12 +11,12 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import msgspec
-from transformers import AutoTokenizer
 
 import flowdecode
 from flowdecode.backend import Request
@@ -65,7 +65,8 @@ async def with_flowdecode(url: str, plato: Plato, *, salted: bool = False, warm:
 
 async def by_hand(url: str, model: Path) -> Measured:
     """`asyncio.gather`, a barrier behind the plan and every level; prompts by the chat template."""
-    tokenizer: Any = AutoTokenizer.from_pretrained(model)
+    transformers: Any = import_module("transformers")  # which leaves it untyped
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(model)
     metas: list[dict[str, Any]] = []
     head = [
         {"role": "system", "content": PROMPTS.rules},

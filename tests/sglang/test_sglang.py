@@ -13,8 +13,9 @@ import pytest
 
 import flowdecode
 from flowdecode.attempt import Retry
-from flowdecode.backend import Load, Request
+from flowdecode.backend import Delta, Load, Request
 from flowdecode.context import Block, Context
+from flowdecode.events import NodeDelta
 from flowdecode.sampling import SamplingParams
 from flowdecode_backends.sglang_client import SGLang
 from flowdecode_graphs.plato.grammar import PLAN_GRAMMAR
@@ -41,7 +42,7 @@ def cold(text: str = WORDS) -> Context:
 
 
 def request(context: Context, tokens: int = 16, *, priority: int = 0, **sampling: Any) -> Request:
-    params = SamplingParams(max_tokens=tokens, **{"temperature": 0.0, **sampling})
+    params = SamplingParams.read({"max_tokens": tokens, "temperature": 0.0, **sampling})
     name = f"t-{time.time_ns()}-{next(_numbers):06d}"
     return Request(id=name, run_id=name, context=context, sampling=params, priority=priority)
 
@@ -81,7 +82,8 @@ async def test_a_child_of_a_running_parent_finds_its_prompt(backend: SGLang) -> 
 
 
 async def test_a_child_of_an_aborted_parent_finds_what_it_had(backend: SGLang) -> None:
-    parent, deltas = cold(), []
+    parent = cold()
+    deltas: list[Delta] = []
     async with backend.decode(request(parent, 400, temperature=1.0)) as decoding:
         async for delta in decoding:
             deltas.append(delta)
@@ -234,7 +236,7 @@ async def test_a_server_that_is_killed_and_restarted_costs_time_only(lpm_server:
         async with flow.stream("ignored", strategy=parts, temperature=1.0, max_tokens=4 * tokens) as run:
             seen = 0
             async for event in run:
-                seen += isinstance(event, flowdecode.events.NodeDelta)
+                seen += isinstance(event, NodeDelta)
                 if seen == 40:
                     break
             lpm_server.restart()

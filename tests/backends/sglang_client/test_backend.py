@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,15 @@ def ids(text: str) -> list[int]:
 
 
 def request(text: str = "What is tea?", **settings: Any) -> Request:
-    sampling = SamplingParams(**{"max_tokens": 20, **settings.pop("sampling", {})})
+    given: dict[str, Any] = {"max_tokens": 20, **settings.pop("sampling", {})}
+    sampling = SamplingParams.read(given)
     kwargs = settings.pop("kwargs", None)
     context = settings.pop("context", Context.of([Block("user", text)], kwargs))
     return Request(id="run-1-00000001", run_id="run-1", context=context, sampling=sampling, **settings)
 
 
 @asynccontextmanager
-async def opened(server: FakeServer, folder: Path | str | None, **settings: Any) -> AsyncIterator[SGLang]:
+async def opened(server: FakeServer, folder: Path | str | None, **settings: Any) -> AsyncGenerator[SGLang]:
     tokenizer = None if folder is None else str(folder)
     async with serving(server) as url, SGLang(url, tokenizer=tokenizer, **settings) as backend:
         yield backend
