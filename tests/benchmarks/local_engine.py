@@ -3,7 +3,8 @@
 `python -m tests.benchmarks local_engine`. A random Llama in float32 of the demo model's size, and one of
 half a billion parameters; greedy, prompts that share nothing but the chat template. What may be told by
 the environment: LOCAL_MODEL, the folder of a model to take in place of the small one; LOCAL_SIZES, of
-`small,large`; LOCAL_THREADS; LOCAL_SGLANG, the URL of a server of the small model, as `sglang://...`.
+`small,large`; LOCAL_WIDTHS, as `1,8`; LOCAL_THREADS; LOCAL_SGLANG, the URL of a server of the small model,
+as `sglang://...`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ __all__ = ["main"]
 _transformers: Any = transformers
 TEXT = "Compare tea with coffee, cocoa and water; answer briefly. "
 CHILDREN, PREFIX = 8, 1_000
+WIDTHS = "1,2,4,8,16,32"
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -46,7 +48,6 @@ class Size(msgspec.Struct, frozen=True):
     tokens: int
     repeats: int
     """Of the text in a prompt."""
-    widths: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
 
 
 SIZES = {
@@ -120,7 +121,7 @@ async def compared(name: str, backend: Local, model: Any, *, quick: bool) -> str
     rows: list[list[object]] = []
     async with AsyncExitStack() as stack:
         other = await stack.enter_async_context(open_backend(server)) if server else None
-        for width in size.widths[:2] if quick else size.widths:
+        for width in map(int, os.environ.get("LOCAL_WIDTHS", "1,2" if quick else WIDTHS).split(",")):
             cpu: dict[str, list[float]] = {}
             found = await interleaved(
                 cases(backend, model, other, size, width, cpu), rounds=1 if quick else 5
