@@ -1,8 +1,8 @@
 # Works with GNU make 3.81 and later. `make help` lists the targets.
 
-# The main job, as `make demo` runs it: a scripted run until the demo model exists.
-DEMO = flowdecode run --backend scripted:examples/demo.jsonl --strategy plato \
-	"Compare tea and coffee: origin, caffeine, taste, and which to drink in the evening."
+# The main job: the bundled model plans an answer and decodes its parts side by side.
+DEMO = flowdecode run --backend local: --strategy plato --temperature 0 --compare --timeline demo.html \
+	"Write a long guide to Yarralda: its food, festival, craft, history and landmark."
 
 # Another Python: make PYTHON=/path/to/python3
 PYTHON =
@@ -25,13 +25,14 @@ help:
 	@echo 'make bench   install the peers, run tests/benchmarks'
 	@echo 'make venv    make .venv with all that test and lint need'
 	@echo 'make clean   remove .venv, caches and build output'
+	@echo "torch without CUDA: make demo PIP_EXTRA_INDEX_URL=the address of PyTorch's index for CPUs"
 	@echo 'Needs Python 3.11 or later; PYTHON=/path/to/python3 chooses one.'
 
 venv: .venv/dev.stamp
 
-demo: .venv/core.stamp
-	@echo 'A scripted run: the plan and the texts are given, the runtime is real.'
+demo: .venv/demo.stamp
 	@$(BIN)/$(DEMO)
+	@echo 'The answer, its graph and its timeline are in demo.html.'
 
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest $(ARGS)
@@ -56,15 +57,15 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp for each set of packages, made again when the recipe changes.
-.venv/core.stamp: .venv/made.stamp $(RECIPE)
-	@echo 'Installing flowdecode into .venv'
-	@$(INSTALL) -e .
+.venv/demo.stamp: .venv/made.stamp $(RECIPE)
+	@echo 'Installing flowdecode with torch and transformers into .venv (minutes the first time)'
+	@$(INSTALL) -e '.[demo]'
 	@touch $@
 
 .venv/dev.stamp: .venv/made.stamp $(RECIPE)
 	@echo 'Installing flowdecode and its development tools into .venv (minutes the first time)'
 	@$(INSTALL) -e '.[dev]'
-	@touch .venv/core.stamp $@
+	@touch .venv/demo.stamp $@
 
 .venv/peers.stamp: .venv/made.stamp $(RECIPE)
 	@echo 'Installing what the benchmarks compare with into .venv'
