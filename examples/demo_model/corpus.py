@@ -56,7 +56,7 @@ STRATEGIES: tuple[tuple[Strategy, float], ...] = (
 """How often each strategy answers; the settings of ablations too."""
 
 
-ORDERED_KINDS: tuple[Kind, ...] = ("guide", "guide", "comparison", "chain")
+ORDERED_KINDS: tuple[Kind, ...] = ("guide",) * 6 + ("comparison", "chain")
 
 
 class Corpus(IterableDataset[dict[str, torch.Tensor]]):
@@ -102,10 +102,10 @@ class Corpus(IterableDataset[dict[str, torch.Tensor]]):
         question = next(asked[dice.choice(ORDERED_KINDS)])
         match dice.randrange(8):
             case 0:
-                return self._drills.draw(dice)
-            case 1 | 2:
                 return await plan_exchange(self._tokens, self._profile, question)
-            case 3 | 4 | 5 | 6:
+            case 1:
+                return self._drills.draw(dice)
+            case 2 | 3 | 4 | 5 | 6:
                 return self._drills.headings(question, dice)
             case _:
                 skeleton = Skeleton(router=False)

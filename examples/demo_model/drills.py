@@ -53,7 +53,7 @@ class Drills:
         """The headings of an answer, with little of what stands under them: more or less each time."""
         parts: list[str] = []
         for part in reference(question).shown:
-            kept = sentences(part.body)[: dice.randrange(4)]
+            kept = sentences(part.body)[: dice.randrange(3)]
             parts.append(f"## {part.heading}\n\n{' '.join(kept)}".rstrip())
         return self._exchange(f"{question.prompt}{HEADINGS}", "\n\n".join(parts))
 
