@@ -19,12 +19,10 @@ from flowdecode_backends.sglang_client.facts import Loads, ModelList, ServerInfo
 from flowdecode_backends.sglang_client.model import served_model
 from flowdecode_backends.sglang_client.served import Served
 from flowdecode_backends.sglang_client.stream import SGLangStream
-from flowdecode_backends.sglang_client.warming import Warming
+from flowdecode_backends.sglang_client.warming import WORTH_WARMING, Warming
 
 __all__ = ["SGLang", "open_sglang"]
 
-WORTH_WARMING = 64
-"""Shared tokens from which on siblings wait for the first of them, if not told otherwise."""
 PATIENCE = 60.0
 """Seconds that a server which was there has to come back, if not told otherwise."""
 FACTS_KEPT = 60.0
@@ -124,9 +122,7 @@ class SGLang(Served):
         return {"x-smg-routing-key": request.run_id, **request.headers}
 
     async def _open(self) -> None:
-        connection = Connection(
-            self.url, self._headers, patience=self._patience, on_loss=lambda: self.warming.forget()
-        )
+        connection = Connection(self.url, self._headers, patience=self._patience, on_loss=self._lost)
         try:
             info, length = await self._ask(connection)
             path = info.tokenizer_path or info.model_path
@@ -157,6 +153,12 @@ class SGLang(Served):
                 if (self.url, name) not in _compiled:
                     self._compile(name, info.constraint(grammar))
 
+    def _lost(self) -> None:
+        """The server is gone; it may come back as another one, and its cache is empty."""
+        self.warming.forget()
+        _ = _facts.pop(self.url, None)
+        _compiled.difference_update([known for known in _compiled if known[0] == self.url])
+
     async def _ask(self, connection: Connection) -> tuple[ServerInfo, int | None]:
         """The server's facts, and its context length where it tells. Raises BackendError."""
         now = asyncio.get_running_loop().time()
@@ -186,9 +188,11 @@ class SGLang(Served):
         body = {"input_ids": [0], "sampling_params": {"max_new_tokens": 1, **constraint}}
         try:
             await self.connection.post("/generate", body)
-        except BackendError as error:
-            _log.warning("The SGLang server could not compile the grammar %r: %s", name, error)
+        except BaseException as error:
             _compiled.discard((self.url, name))
+            if not isinstance(error, BackendError):
+                raise
+            _log.warning("The SGLang server could not compile the grammar %r: %s", name, error)
 
     async def _tokenised(self, context: Context) -> tuple[int, ...]:
         """The ids of a context by the server's own tokenizer and template. Raises BackendError."""

@@ -20,11 +20,9 @@ from flowdecode_backends.sglang_client.model import read_model
 from flowdecode_backends.sglang_client.reading import Chunk, Reading, failure
 from flowdecode_backends.sglang_client.served import Served
 from flowdecode_backends.sglang_client.stream import LAST_CHUNK
-from flowdecode_backends.sglang_client.warming import Warming
+from flowdecode_backends.sglang_client.warming import WORTH_WARMING, Warming
 
 __all__ = ["EngineStream", "SGLangEngine", "open_sglang_engine"]
-
-WORTH_WARMING = 64
 
 
 class SGLangEngine(Served):

@@ -11,8 +11,10 @@ import asyncio
 
 from flowdecode_backends.radix import RadixTree
 
-__all__ = ["Leader", "Warming"]
+__all__ = ["WORTH_WARMING", "Leader", "Warming"]
 
+WORTH_WARMING = 64
+"""Shared tokens from which on siblings wait for the first of them, if not told otherwise."""
 LONGEST_HOLD = 2.0
 """Seconds after which a request goes its own way: the server's queue may be long."""
 CAPACITY = 1_000_000

@@ -533,11 +533,15 @@ async def test_a_server_that_was_there_is_waited_for(
     async with serving(server) as url:
         backend = SGLang(url, tokenizer=str(tokenizer_folder), restart=10)
         await backend.__aenter__()
+        await until(lambda: server.compiled)
     reads = asyncio.gather(*(read(backend, request(f"{number} cups")) for number in range(3)))
     await until(lambda: "is gone; it has 10 s to come back" in caplog.text)
     async with serving(server, port=int(url.rpartition(":")[2])):
         answers = await reads
         await backend.__aexit__(None, None, None)
+        async with SGLang(url, tokenizer=str(tokenizer_folder)):
+            await until(lambda: len(server.compiled) == 2)
+        assert server.asked.count("/server_info") == 2, "it may have come back as another one"
     assert [decoding.finish_reason for _, decoding in answers] == ["length"] * 3
     assert caplog.text.count("is gone") == 1
 
