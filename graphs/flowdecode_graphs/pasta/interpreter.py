@@ -133,17 +133,18 @@ class Interpreter:
         segment.chunks.append(self._add(decode, planned, place, expected_tokens=promise.tokens))
 
     def _segment_ended(self, segment: Segment) -> None:
-        """The main thread has come to a sync, or to its end; what it said last may still be unread."""
+        """The main thread has come to a sync, or to its end."""
         at = segment.ids[0] - 1
         self._plan[at] = msgspec.structs.replace(self._plan[at], expected_tokens=segment.tokens)
         self._tell()
         if segment.synced:
             return
-        for event in (*self._reader.feed("".join(segment.unread)), *self._reader.finish()):
+        for event in self._reader.finish():
             if isinstance(event, str):
                 self._place.write(event)
             else:
                 self._remark(event.problem)
+        self._place.write("".join(segment.unread))  # the runtime's words for a hole
         self._place.close()
         self._graph.growing = False
 

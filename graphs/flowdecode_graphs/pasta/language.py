@@ -49,7 +49,7 @@ class Tag(NamedTuple):
     """One tag, with what is wrong with it."""
 
     kind: Kind
-    """`broken`: none of the four tags; `unclosed`: it never ended, so that its source was given as text."""
+    """`broken`: none of the four; `unclosed`: it didn't end on its line, so that it was given as text."""
     source: str
     """As it was written."""
     topic: str = ""
@@ -124,11 +124,13 @@ class TagReader:
         self.left = 0
 
     def finish(self) -> Iterator[str | Tag]:
-        """No more comes: what was held is text."""
-        if self._inside:
-            yield from self._given_up()
-        elif self._held:
-            yield self._take()
+        """No more comes: what was held is a tag that is cut off, or text that only began like one."""
+        held, inside = "".join(self._held), self._inside
+        self._take()
+        if inside or held in _OPENINGS:
+            yield Tag("broken", held, problem=f"Expected the end of the tag, got {_short(held)}")
+        elif held:
+            yield held
 
     def _hold(self, text: str) -> None:
         self._held.append(text)

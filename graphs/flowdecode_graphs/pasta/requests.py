@@ -16,6 +16,9 @@ from flowdecode_graphs.pasta.segment import Segment
 
 __all__ = ["Requests"]
 
+MARGIN = 64
+"""Tokens that an estimate of a prompt's length may be wrong by."""
+
 
 class Requests:
     """The main thread's request ends at a sync; the next one goes on behind it with the finished chunks.
@@ -34,14 +37,21 @@ class Requests:
         return Decode(context=lambda: self._context(segment), sampling=self._graph.sampling, observe=observe)
 
     def chunk(self, segment: Segment, left: int) -> Decode:
-        said = [*segment.said(left), self._tag(ASYNC)]
+        asked = self._graph.run.cache.extend(self._contexts[segment], *segment.said(left), self._tag(ASYNC))
         sampling = self._graph.sampling
         return Decode(
-            context=lambda: self._graph.run.cache.extend(self._contexts[segment], *said),
+            context=lambda: asked,
             sampling=msgspec.structs.replace(
-                sampling, max_tokens=self._chunk_tokens, stop=(*sampling.stop, END)
+                sampling, max_tokens=self._limit(asked), stop=(*sampling.stop, END)
             ),
         )
+
+    def _limit(self, asked: Context) -> int | None:
+        """The most tokens of a chunk; None where the end of the model's context is as near."""
+        longest, tokens = self._graph.backend.engine.context_length, self._chunk_tokens
+        if longest is None:
+            return tokens
+        return tokens if self._graph.backend.count_tokens(asked) + tokens + MARGIN <= longest else None
 
     def _context(self, segment: Segment) -> Context:
         """What the main thread goes on behind: the prompt, or what it has said, its sync and its chunks."""

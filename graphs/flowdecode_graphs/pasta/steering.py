@@ -34,7 +34,7 @@ class Steering:
         """The main thread has said one token more."""
         if not self._strands:
             self._strands.append(strand)
-        if self._ends(strand):
+        if self._limit(strand):
             return
         forked = False
         for event in self._reader.feed(self._thought.feed(strand.delta.text)):
@@ -58,15 +58,15 @@ class Steering:
         reader, thought = TagReader(), ThoughtFilter()
 
         def steer(strand: Strand, token: int) -> None:
-            if self._ends(strand):
-                return
             events = list(reader.feed(thought.feed(strand.delta.text)))
             if any(not isinstance(event, str) and event.kind == "end" for event in events):
                 strand.end()
+            else:
+                self._limit(strand)
 
         return steer
 
-    def _ends(self, strand: Strand) -> bool:
+    def _limit(self, strand: Strand) -> bool:
         """End a strand where every other one's next token would be one too many; whether it ends."""
         if self.most_tokens is None:
             return False

@@ -64,10 +64,9 @@ class Strands:
                     self._inboxes[piece.strand].put(piece)
         except Exception as error:  # the nodes raise it: each is where its own text breaks off
             self.error = error
-        finally:
-            self.ended = True
-            for inbox in self._inboxes.values():
-                inbox.wake()
+        self.ended = True  # not where it was cancelled: then the nodes will be, and have not come to an end
+        for inbox in self._inboxes.values():
+            inbox.wake()
 
     def main(self, segment: Segment, observe: Callable[[Delta, int], bool]) -> Decode:
         if segment.before is not None and segment.before.rest:

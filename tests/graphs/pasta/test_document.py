@@ -138,6 +138,7 @@ def test_a_chunk_behind_a_sync_starts_behind_all_before_it() -> None:
         (f"{TEA}<async>b</async><sync />", 50, "Expected <sync/>, got '<sync />'"),
         ("a</promise>", 1, "got '</promise>'"),
         ("a<promise \n", 1, "Expected a tag that ends on its line"),
+        ("a<promise ", 1, "Expected the end of the tag"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(text: str, offset: int, message: str) -> None:

@@ -89,7 +89,7 @@ def test_nothing_is_lost_and_what_is_left_is_known(text: str) -> None:
         length = len(text) - reader.left
         assert text.startswith(given_back)
         assert len(given_back) <= length
-    given_back += "".join(event for event in reader.finish() if isinstance(event, str))
+    given_back += "".join(event if isinstance(event, str) else event.source for event in reader.finish())
     assert given_back == text
 
 
@@ -147,8 +147,15 @@ def test_other_spellings_are_reported(source: str, kind: str) -> None:
     assert str(tag.problem).startswith("Expected ")
 
 
+@pytest.mark.parametrize("text", ["<promise", "<promise topic=", "<sync ", "<async"])
+def test_a_tag_that_the_end_cuts_off_is_no_text(text: str) -> None:
+    shown, tag = read(f"tea {text}")
+    assert isinstance(tag, Tag)
+    assert (shown, tag.kind, tag.source) == ("tea ", "broken", text)
+
+
 @pytest.mark.parametrize(
-    "text", ["<promise topic=\n", '<promise topic="a" <b>', "<sync ", '<promise topic="' + "tea " * 100]
+    "text", ["<promise topic=\n", '<promise topic="a" <b>', "<sync \n", '<promise topic="' + "tea " * 100]
 )
 def test_a_tag_that_never_ends_stays_text(text: str) -> None:
     shown, tag, *rest = read(text)

@@ -184,12 +184,12 @@ async def test_a_thought_is_no_annotation() -> None:
         (('A <promise topic="t" tokens="7"/><sync/>', "b"), ("T.",), "A T.b", "a multiple of ten"),
         ((f"A {TEA}<sync />", "b"), ("T.",), "A T.b", "Expected <sync/>, got"),
         ((f"A {TEA}</sync> b",), ("T.",), "A T. b", "got '</sync>'"),
-        ((f"A {TEA} <promise topic=",), ("T.",), "A T. <promise topic=", "Expected a tag that ends"),
+        ((f"A {TEA} <promise topic=",), ("T.",), "A T. ", "Expected the end of the tag"),
         (("A <promise topic=\nb",), (), "A <promise topic=\nb", "Expected a tag that ends on its line"),
         ((f"A {TEA}<sync/>", "b"), (f"T{COFFEE}.",), "A T.b", f"Dropped {COFFEE} of a chunk"),
         ((f"A {TEA}<sync/>", "b"), ("T<async>.",), "A T.b", "Dropped <async> of a chunk"),
         ((f"A {TEA}<sync/>", "b"), ("T<sync/>.",), "A T.b", "Dropped <sync/> of a chunk"),
-        ((f"A {TEA}<sync/>", "b"), ("T<sync",), "A T<syncb", None),
+        ((f"A {TEA}<sync/>", "b"), ("T<sync",), "A Tb", "Expected the end of the tag"),
         ((f"A {TEA}<sync/>", "b"), ("",), "A b", None),
         ((f"{TEA}<sync/>", ""), ("T.",), "T.", None),
     ],
@@ -385,3 +385,12 @@ async def test_many_runs_over_few_places() -> None:
     async with flowdecode.connect(engine, concurrency=2) as flow:
         results = await asyncio.gather(*(flow.run("Tea?", strategy="pasta") for _ in range(10)))
     assert {result.text for result in results} == {PLAIN}
+
+
+async def test_a_chunk_near_the_end_of_the_model_s_context_is_still_sent() -> None:
+    for context_length in (120, 200, 3_000):
+        engine = Scripted(pasta(), context_length=context_length)
+        result = await flowdecode.run("Tea?", backend=engine, strategy="pasta")
+        assert (result.text, result.fallback_reason) == (PLAIN, None)
+        limits = [request.sampling.max_tokens for request in engine.requests[1:3]]
+        assert limits == ([1024, 1024] if context_length == 3_000 else [None, None])
