@@ -280,9 +280,11 @@ async def test_an_engine_that_fails_is_dealt_with_as_the_run_says(
     backend = saved[1]
     force()
     skip = job_module.Strand.skip
-    monkeypatch.setattr(
-        job_module.Strand, "skip", lambda strand, tokens: skip(strand, tokens if tokens == 10 else -1)
-    )
+
+    def fail(strand: Any, positions: int) -> None:
+        skip(strand, positions if positions == 10 else -1)
+
+    monkeypatch.setattr(job_module.Strand, "skip", fail)
     async with no_leaks():
         run = flowdecode.run(QUESTION, backend=backend, strategy="pasta", on_error=on_error)
         if on_error == "raise":
