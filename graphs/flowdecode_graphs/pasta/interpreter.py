@@ -137,7 +137,10 @@ class Interpreter:
         at = segment.ids[0] - 1
         self._plan[at] = msgspec.structs.replace(self._plan[at], expected_tokens=segment.tokens)
         self._tell()
-        if segment.synced:
+        if segment.synced:  # what was decoded behind it, before the engine heard of it, is of no use
+            usage = segment.node.usage
+            wasted = max(0, usage.completion_tokens - segment.tokens)
+            segment.node.usage = msgspec.structs.replace(usage, wasted_tokens=wasted)
             return
         for event in self._reader.finish():
             if isinstance(event, str):

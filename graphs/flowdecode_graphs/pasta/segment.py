@@ -25,7 +25,7 @@ class Segment:
         self.chunks: list[Node[str]] = []
         """What it was promised, in order."""
         self.tokens = 0
-        """Decoded so far."""
+        """Said so far."""
         self.unread: list[str] = []
         """Of its text, what has come and was not read for tags yet."""
         self.synced = False
@@ -44,13 +44,13 @@ class Segment:
         return max(self.before.start + self.before.tokens, *ends)
 
     def add(self, delta: Delta, tokens: int) -> None:
-        """More was decoded: `tokens` in all."""
+        """More was decoded: `tokens` in all, of which an engine may not have told some yet."""
         if self.node.attempts != self._attempts:
             self._attempts = self.node.attempts
             while self._said and not self._said[-1].text:  # a new request decodes what never became text
                 self._said.pop()
         self._said.append(delta)
-        self.tokens = tokens
+        self.tokens = self.tokens + len(delta.tokens) if delta.tokens else max(self.tokens, tokens)
 
     def said(self, left: int) -> list[Block]:
         """What it has said but for the last `left` characters; whole deltas keep their token ids."""

@@ -136,10 +136,10 @@ async def test_nothing_is_computed_twice(saved: tuple[Any, Any], force: Callable
     forced, fed = force(), 0
     feed = engine_module.Step.feed
 
-    def count(step: Any, thread: Any, tokens: int) -> None:
+    def count(step: Any, thread: Any, tokens: int) -> Any:
         nonlocal fed
         fed += tokens
-        feed(step, thread, tokens)
+        return feed(step, thread, tokens)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine_module.Step, "feed", count)
@@ -161,7 +161,7 @@ async def test_requests_find_in_the_cache_what_the_main_thread_has_said(
     first, *_, second, _, third, _ = result.nodes
     assert second.id == "5"
     for record, before in ((second, first), (third, second)):
-        said = before.usage.prompt_tokens + before.usage.completion_tokens
+        said = before.usage.prompt_tokens + before.usage.useful_tokens
         assert record.expected_cached_tokens == said
         assert said - 2 <= record.usage.cached_tokens <= said
 
@@ -244,7 +244,7 @@ async def test_leaving_at_any_step_ends_every_strand(
 ) -> None:
     backend, answer = saved[1], f"{TEA}<async>Tea.</async> Or {WATER}<async>Water.</async>\n<sync/>So tea."
     plain = Document.parse(answer).text
-    step, status = 0, ""
+    step, status, threads = 0, "", backend.shared.pool.free_threads
     while status != "done":
         force(answer)
         async with no_leaks(backend), flowdecode.connect(backend) as flow:
@@ -256,7 +256,9 @@ async def test_leaving_at_any_step_ends_every_strand(
                         break
             result = await run.result()
         assert plain.startswith(result.text)
-        assert backend.shared.pool.free_rows == 128
+        pool = backend.shared.pool
+        assert pool.free_threads == threads
+        assert pool.free + backend.shared._prefixes.tree.tokens == pool.slots
         step, status = step + 5, result.status
     assert step > 50
 
