@@ -50,7 +50,8 @@ class Document(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, text: str) -> Document:
         """Read an annotated answer; `str` writes it again. Raises PlanSyntaxError with the first problem."""
-        reading = _Reading(text)
+        reading = _Reading()
+        reading.read(text)
         if reading.problems:
             offset, message = reading.problems[0]
             line = text.count("\n", 0, offset) + 1
@@ -122,7 +123,9 @@ def theoretical_speedup(document: Document, count: Count, baseline: int | None =
 
 def problems(text: str) -> list[Problem]:
     """All that is wrong with an annotated answer, in the order of reading."""
-    return _Reading(text).problems
+    reading = _Reading()
+    reading.read(text)
+    return reading.problems
 
 
 def _written(part: str | Chunk | Sync) -> str:
@@ -144,7 +147,7 @@ def _plain(text: str) -> str:
 class _Reading:
     """One pass over an annotated answer: its document, and its problems."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self) -> None:
         self.problems: list[Problem] = []
         self._parts: list[str | Chunk | Sync] = []
         self._texts: list[str] = []
@@ -155,6 +158,9 @@ class _Reading:
         self._open: tuple[Tag | None, int] | None = None
         """The open chunk's promise, and where it began."""
         self._outstanding = 0
+
+    def read(self, text: str) -> None:
+        """Read all of it."""
         reader = TagReader()
         for event in reader.feed(text):
             self._take(event)

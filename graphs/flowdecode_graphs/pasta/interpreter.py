@@ -52,6 +52,7 @@ class Interpreter:
         self._plan: list[PlanNode] = []
         self._nodes: list[Node[str]] = []
         self._remarks: list[str] = []
+        self._chunks = 0
         self._unfinished = 0
         self._finished = asyncio.Event()
 
@@ -115,9 +116,10 @@ class Interpreter:
 
     def _promised(self, segment: Segment, promise: Tag) -> None:
         """A promise is complete: its thread starts, and the main thread's text goes on behind its chunk."""
-        if sum(1 for node in self._plan if node.offset) == self._most_chunks:
+        if self._chunks == self._most_chunks:
             self._remark(f"Dropped a promise, as {self._most_chunks} chunks came before it: {promise.source}")
             return
+        self._chunks += 1
         self._place.close()
         place = ChunkPlace(self._graph.answer, self._remark)
         self._place = self._graph.answer.open()
@@ -137,10 +139,9 @@ class Interpreter:
         at = segment.ids[0] - 1
         self._plan[at] = msgspec.structs.replace(self._plan[at], expected_tokens=segment.tokens)
         self._tell()
-        if segment.synced:  # what was decoded behind it, before the engine heard of it, is of no use
-            usage = segment.node.usage
-            wasted = max(0, usage.completion_tokens - segment.tokens)
-            segment.node.usage = msgspec.structs.replace(usage, wasted_tokens=wasted)
+        if segment.synced:
+            if self._graph.backend.engine.capabilities.token_ids:
+                segment.waste_the_rest()
             return
         for event in self._reader.finish():
             if isinstance(event, str):

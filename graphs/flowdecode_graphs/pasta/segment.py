@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import msgspec
+
 from flowdecode.backend import Delta
 from flowdecode.context import Block
 from flowdecode.node import Node
@@ -51,6 +53,12 @@ class Segment:
                 self._said.pop()
         self._said.append(delta)
         self.tokens = self.tokens + len(delta.tokens) if delta.tokens else max(self.tokens, tokens)
+
+    def waste_the_rest(self) -> None:
+        """What the engine decoded behind the sync, before it heard of it, is of no use."""
+        usage = self.node.usage
+        wasted = max(0, usage.completion_tokens - self.tokens)
+        self.node.usage = msgspec.structs.replace(usage, wasted_tokens=wasted)
 
     def said(self, left: int) -> list[Block]:
         """What it has said but for the last `left` characters; whole deltas keep their token ids."""

@@ -125,6 +125,9 @@ async def test_records_events_and_the_plan_are_as_with_requests(
     assert tokens[0] + tokens[4] + tokens[6] == len(forced.main)
     assert shared.work == sum(tokens) == len(forced.main) + sum(chunks)
     assert shared.span == requests.span
+    encode = backend.shared.model.tokens.encode
+    annotated = Document.parse(ANSWER).plan(lambda text: len(encode(text)))
+    assert (shared.work, shared.span) == (annotated.work + 1, annotated.span), "with the end of the turn"
     ends = [record.offset + record.usage.completion_tokens for record in shared.nodes]
     second = max(ends[:4]) + tokens[4]
     assert shared.span == max(max(second, ends[5]) + tokens[6], ends[7])
