@@ -62,6 +62,12 @@ class Forced:
         """Whether several answers are decoded."""
         self._engine = engine
 
+    def say(self, main: str, chunks: Sequence[str]) -> None:
+        """Have the threads say other texts, which need not be in the language; each ends with its turn."""
+        encode = self._engine.model.tokens.encode
+        self.main = [*encode(main), self.end]
+        self.chunks = [[*encode(f"{ASYNC}{chunk}"), self.end] for chunk in chunks]
+
     def draw(self, logits: Any, samplers: Sequence[Any]) -> list[int]:
         """The tokens of a step, in the place of `sampler.draw`."""
         strands = {id(strand.sampler): strand for job in self._engine._batch for strand in job.strands}

@@ -216,6 +216,40 @@ async def test_a_chunk_has_a_limit(saved: tuple[Any, Any], force: Callable[..., 
     assert result.text.endswith(" Yes.")
 
 
+@pytest.mark.parametrize(
+    ("main", "chunk", "text", "remark"),
+    [
+        ('A <promise topic="tea"/> b<sync/>c', "T.</async>", "A T. bc", 'Expected tokens="..."'),
+        ("A <promise/> b<sync/>c", "T.</async>", "A T. bc", 'Expected topic="..."'),
+        (f"A<sync/>{TEA} b<sync/>c", "T.</async>", "AT. bc", "Dropped a sync: nothing is outstanding"),
+        (f"A{TEA} b</async> b<sync/>c", "T.</async>", "AT. b bc", "Dropped </async> of the main thread"),
+        (f"A{TEA} b<sync />c", "T.</async>", "AT. bc", "Expected <sync/>, got"),
+        (f"A{TEA} b</sync>c", "T.</async>", "AT. bc", "got '</sync>'"),
+        (f"A{TEA} b<sync/>c", f"T{COFFEE}.</async>", "AT. bc", f"Dropped {COFFEE} of a chunk"),
+        (f"A{TEA} b<sync/>c", "T<sync/>.</async>", "AT. bc", "Dropped <sync/> of a chunk"),
+        (f"A{TEA} b<sync/>c", "T.", "AT. bc", None),
+        (f"A{TEA}<sync/>", "T.", "AT.", None),
+        ("A <promise topic=\nb", "", "A <promise topic=\nb", "Expected a tag that ends on its line"),
+        ("A <promise topic=", "", "A ", "Expected the end of the tag"),
+    ],
+)
+async def test_broken_tags_still_give_an_answer_and_a_reason(
+    main: str,
+    chunk: str,
+    text: str,
+    remark: str | None,
+    saved: tuple[Any, Any],
+    force: Callable[..., Forced],
+) -> None:
+    forced = force()
+    forced.say(main, [chunk])
+    result = await flowdecode.run(QUESTION, backend=saved[1], strategy="pasta")
+    assert (result.text, result.status, result.fallback_reason) == (text, "done", None)
+    assert result.plan is not None
+    remarks = " ".join(result.plan.remarks)
+    assert (remark in remarks) if remark else not remarks
+
+
 async def test_promises_beyond_the_limit_are_dropped(
     saved: tuple[Any, Any], force: Callable[..., Forced]
 ) -> None:
