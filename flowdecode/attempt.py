@@ -8,12 +8,12 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import anyio
 import msgspec
 
-from flowdecode.backend import Backend, Decoding, Delta, FinishReason, Grammar, Request
+from flowdecode.backend import Backend, Delta, FinishReason, Grammar, Request
 from flowdecode.context import Block, Context
 from flowdecode.errors import BackendError, BackendUnavailable
 from flowdecode.events import NodeDelta, PlanDelta
@@ -26,7 +26,7 @@ from flowdecode.usage import Usage
 if TYPE_CHECKING:
     from flowdecode.execution import Execution
 
-__all__ = ["CONTINUE", "Decode", "Retry", "continued", "decode", "derived_seed"]
+__all__ = ["CONTINUE", "Decode", "Retry", "Shielded", "continued", "decode", "derived_seed"]
 
 _log = logging.getLogger("flowdecode")
 
@@ -185,7 +185,7 @@ class _Attempts:
         run, node, observe, thought = self.run, self.node, self.job.observe, self.thought
         journal, is_plan, counted = run.journal, node.kind == "plan", 0
         self.span.sending(request)
-        async with _Shielded(self.backend.decode(request)) as decoding:
+        async with Shielded(self.backend.decode(request)) as decoding:
             try:
                 async for delta in decoding:
                     now = run.now()
@@ -242,13 +242,21 @@ def derived_seed(seed: int, node_id: str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-class _Shielded:
-    """A backend's decoding, whose end is shielded: an abort reaches the engine though we are cancelled."""
+class _Ends(Protocol):
+    @property
+    def finish_reason(self) -> FinishReason | None: ...
 
-    def __init__(self, decoding: AbstractAsyncContextManager[Decoding]) -> None:
+
+S = TypeVar("S", bound=_Ends)
+
+
+class Shielded(Generic[S]):
+    """A backend's stream, whose end is shielded: an abort reaches the engine though we are cancelled."""
+
+    def __init__(self, decoding: AbstractAsyncContextManager[S]) -> None:
         self._decoding = decoding
 
-    async def __aenter__(self) -> Decoding:
+    async def __aenter__(self) -> S:
         self._stream = await self._decoding.__aenter__()
         return self._stream
 

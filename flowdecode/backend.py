@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import msgspec
 
@@ -21,9 +21,14 @@ __all__ = [
     "Engine",
     "FinishReason",
     "Grammar",
+    "Interleaving",
     "Load",
     "ModelProfile",
+    "Piece",
     "Request",
+    "SharedKV",
+    "Steer",
+    "Strand",
 ]
 
 FinishReason = Literal["stop", "length", "abort"]
@@ -48,7 +53,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: bool = False
     """Usage tells how many prompt tokens came from the prefix cache."""
     shared_kv: bool = False
-    """Threads of one run share one KV cache: fork and join copy nothing."""
+    """Threads of one request share one KV cache: fork and join copy nothing. The backend is a `SharedKV`."""
 
 
 class ModelProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,4 +166,91 @@ class Backend(Protocol):
 
     async def load(self) -> Load | None:
         """The engine's load now; None where it does not tell."""
+        ...
+
+
+class Piece(NamedTuple):
+    """What one step added to a strand of an interleaved request."""
+
+    strand: int
+    """0 is the main one, the others count in the order of their forks."""
+    delta: Delta
+    finish_reason: FinishReason | None = None
+    """Set in the strand's last piece."""
+    decoded: int = 0
+    """Tokens that the strand has decoded so far."""
+
+
+class Strand(Protocol):
+    """One line of decoding among several that share their KV; to be used by its `Steer` alone."""
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """What it has decoded."""
+        ...
+
+    @property
+    def delta(self) -> Delta:
+        """What its last token added to its text."""
+        ...
+
+    @property
+    def finish_reason(self) -> FinishReason | None: ...
+
+    def fork(
+        self,
+        tokens: Sequence[int],
+        *,
+        steer: Callable[[Self, int], None] | None = None,
+        max_tokens: int | None = None,
+    ) -> Self:
+        """A strand that goes on with `tokens` behind what this one has said, at its position."""
+        ...
+
+    def skip(self, positions: int) -> None:
+        """Leave the next positions to a fork."""
+        ...
+
+    def join(self, *others: Self) -> None:
+        """Wait until `others` have ended, then see what they said; not at the token of a fork."""
+        ...
+
+    def end(self) -> None:
+        """Decode nothing more."""
+        ...
+
+
+Steer = Callable[[Strand, int], None]
+"""Called behind each token that a strand has decoded and that does not end it: quick, and never blocking.
+
+It may be called in a thread of the engine's own.
+"""
+
+
+class Interleaving(Protocol):
+    """A stream of the pieces of several strands."""
+
+    @property
+    def usage(self) -> Usage: ...
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """The main strand's; None until the stream has ended."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[Piece]: ...
+
+
+@runtime_checkable
+class SharedKV(Protocol):
+    """A backend with the capability `shared_kv`."""
+
+    def interleave(self, request: Request, steer: Steer) -> AbstractAsyncContextManager[Interleaving]:
+        """Decode `request` as the main strand, which `steer` may fork from and join to.
+
+        Leaving the context early ends all strands. Raises BackendError.
+        """
         ...

@@ -229,7 +229,7 @@ async def run(
     """Decode the answer to `prompt`, its independent parts side by side.
 
     `prompt` is a text or chat messages, the last one the user's. `backend` is as in `connect`.
-    `strategy` is a name (`auto`, `sequential`, `skeleton`, `plato`, or a plugin's) or a Strategy.
+    `strategy` is a name (`auto`, `sequential`, `skeleton`, `plato`, `pasta`, or a plugin's) or a Strategy.
     `width` limits the nodes that decode at once, `timeout` is in seconds, `max_tokens` bounds the
     answer, `token_budget` all that is decoded for it. `on_error` says what happens when a part
     fails: go on sequentially, leave a hole, or raise. Raises FlowdecodeError; what had been reached

@@ -47,9 +47,9 @@ class Auto(Strategy, frozen=True, kw_only=True):
         return await self._chosen(graph).explain(graph)
 
     def _chosen(self, graph: Graph) -> Strategy:
-        """Plato, unless the model was trained for something else."""
+        """What the model was trained for first of all; Plato where it does not say."""
         trained = graph.backend.engine.profile.strategies
-        return open_strategy(trained[0]) if trained and "plato" not in trained else self.plato
+        return open_strategy(trained[0]) if trained and trained[0] != "plato" else self.plato
 
     async def _engine_is_busy(self, graph: Graph) -> bool:
         load = await graph.backend.load()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
+
 from flowdecode.attempt import Decode, continued
 from flowdecode.context import Block, Context
 from flowdecode.graph import Graph
 from flowdecode.node import Node
+from flowdecode.sampling import SamplingParams
 from flowdecode.strategy import Strategy
 
 __all__ = ["Sequential", "add_answer"]
@@ -32,7 +35,16 @@ def add_answer(graph: Graph) -> Node[str]:
 
     graph.growing = False
     return graph.add(
-        Decode(context=context, sampling=graph.sampling),
+        Decode(context=context, sampling=_without_tags(graph)),
         id="answer",
         slot=graph.answer.open(),
     )
+
+
+def _without_tags(graph: Graph) -> SamplingParams:
+    """The run's sampling; a model that was trained to write PASTA-LANG's tags is kept from it."""
+    sampling, tags = graph.sampling, graph.backend.engine.profile.tags
+    if not tags:
+        return sampling
+    bias = {**sampling.logit_bias, **dict.fromkeys(tags.values(), -100.0)}
+    return msgspec.structs.replace(sampling, logit_bias=bias)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 import flowdecode
-from flowdecode.backend import Backend, Delta, Grammar
+from flowdecode.backend import Backend, Delta, Grammar, SharedKV, Strand
 from flowdecode.context import Block, Context
 from flowdecode.errors import BackendUnavailable, ContextTooLong, RequestRejected
 from flowdecode_backends.conformance.harness import LENGTH, SHORTEST, Answer, Harness, entered
@@ -224,6 +224,28 @@ class BackendConformance(Harness):
         again = await self.ask(backend, said.extend(Block("user", "Say more of it.")))
         known = backend.count_tokens(said) - 1  # of the last token nothing may have been computed
         assert again.usage.cached_tokens >= known // self.page * self.page
+
+    @entered
+    async def test_strands_fork_and_join(self, backend: Backend) -> None:
+        if not backend.engine.capabilities.shared_kv:
+            pytest.skip("it claims no shared KV")
+        assert isinstance(backend, SharedKV), "Expected a SharedKV, as its capabilities claim."
+        forks: list[Strand] = []
+
+        def steer(strand: Strand, token: int) -> None:
+            assert strand.tokens[-1] == token
+            if len(strand.tokens) == 2:
+                forks.append(strand.fork([token], max_tokens=3))
+                strand.skip(3)
+            elif len(strand.tokens) == 3:
+                strand.join(*forks)
+
+        async with backend.interleave(self.request(max_tokens=SHORTEST), steer) as stream:
+            pieces = [piece async for piece in stream]
+        assert [piece.strand for piece in pieces if piece.finish_reason] == [1, 0], "a join waits"
+        decoded = {piece.strand: piece.decoded for piece in pieces}
+        assert stream.usage.completion_tokens == sum(decoded.values())
+        assert (stream.finish_reason, decoded[1]) == (pieces[-1].finish_reason, 3)
 
     # Cancelling
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from flowdecode.backend import Capabilities, Delta, FinishReason, Load, Request
+from flowdecode.backend import Capabilities, Delta, FinishReason, Load, Piece, Request
 from flowdecode.backend import Engine as EngineFacts
 from flowdecode.context import Context
 from flowdecode.errors import ConfigurationError, ContextTooLong, RequestRejected
@@ -20,7 +20,7 @@ from flowdecode.plugins import BackendURL
 from flowdecode.usage import Usage
 from flowdecode_backends.local.bundled import DEFAULT, bundled
 from flowdecode_backends.local.engine import Engine
-from flowdecode_backends.local.job import Job, Piece, Steer
+from flowdecode_backends.local.job import Job, Steer
 from flowdecode_backends.local.model import LanguageModel, Source
 from flowdecode_backends.tokens import ChatTokens
 

@@ -6,11 +6,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import NamedTuple
 
 import msgspec
 
-from flowdecode.backend import Delta, FinishReason
+from flowdecode.backend import Delta, FinishReason, Piece
 from flowdecode.errors import BackendError
 from flowdecode.sampling import SamplingParams
 from flowdecode_backends.local.grammar import Matcher
@@ -19,21 +18,12 @@ from flowdecode_backends.local.thread import Thread
 from flowdecode_backends.radix import Node
 from flowdecode_backends.tokens import ChatTokens, Detokenizer
 
-__all__ = ["Job", "Piece", "Steer", "Strand"]
+__all__ = ["Job", "Steer", "Strand"]
 
 Steer = Callable[["Strand", int], None]
 """Called in the engine's thread behind each token that a strand has sampled: quick, and never blocking."""
 
 _arrivals = count()
-
-
-class Piece(NamedTuple):
-    """What one step added to a strand."""
-
-    strand: int
-    """0 is the main one, the others count in the order of their forks."""
-    delta: Delta
-    finish_reason: FinishReason | None = None
 
 
 class Strand:
@@ -55,6 +45,8 @@ class Strand:
         self.id = len(job.strands)
         self.tokens: list[int] = []
         """What has been sampled, the id that ended it included."""
+        self.delta = Delta("")
+        """What the last token added to its text."""
         self.finish_reason: FinishReason | None = None
         self._thread = thread
         self.limit = sampling.max_tokens
@@ -137,7 +129,7 @@ class Strand:
         if token in self.job.stop_ids:
             self.finish_reason = "stop"
         else:
-            delta = self.detokenizer.feed(token)
+            self.delta = delta = self.detokenizer.feed(token)
             if self.sampler.bends:
                 self.sampler.accept(token)
             if self.detokenizer.stopped or self.sampler.ended:
@@ -151,7 +143,7 @@ class Strand:
             rest = self.detokenizer.finish()
             delta = Delta(delta.text + rest.text, delta.tokens + rest.tokens)
         if delta.text or delta.tokens or self.finish_reason:
-            return Piece(self.id, delta, self.finish_reason)
+            return Piece(self.id, delta, self.finish_reason, len(self.tokens))
         return None
 
 
