@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from statistics import quantiles
 from typing import NamedTuple
 
-from flowdecode.timeline.markup import Markup, element, join
+import numpy as np
+
+from flowdecode.timeline.markup import Markup, element
 from flowdecode.timeline.parts import percent
 from flowdecode_graphs.evaluation.estimates import Estimate
 from flowdecode_graphs.evaluation.figures import written
@@ -112,7 +113,7 @@ def frontier(points: Sequence[Point], x_title: str, y_title: str, x_unit: str, y
         "figure",
         element("p", f"↑ {y_title}", class_="axis-title"),
         plot,
-        element("p", f"{x_title} →", class_="axis-title end"),
+        element("p", f"{x_title} →", class_="axis-title right"),
         element("ol", *key, class_="key", role="list"),
         class_="frontier",
     )
@@ -123,7 +124,7 @@ def distributions(speedups: Sequence[tuple[str, int, Sequence[float]]]) -> Marku
     scale = Scale.ratios([value for _, _, values in speedups for value in values])
     rows: list[Markup] = []
     for name, number, values in speedups:
-        first, middle, third = quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+        first, middle, third = np.quantile(values, (0.25, 0.5, 0.75))
         marks = "".join(f"M{1000 * scale.place(value):.0f} 0V10" for value in values)
         faster = sum(value > 1 for value in values) / len(values)
         track = element(

@@ -6,7 +6,7 @@ import asyncio
 import platform
 from collections.abc import Coroutine, Iterable
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +22,7 @@ from flowdecode.errors import ConfigurationError
 from flowdecode.plugins import default_backend_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Generator
 
     from flowdecode_graphs.evaluation.answers import Folder, Manifest
     from flowdecode_graphs.evaluation.summary import Summary
@@ -39,15 +39,11 @@ bench = typer.Typer(
     add_completion=False,
 )
 
-Limit = Annotated[
-    int | None, typer.Option(min=1, help="The most prompts, spread evenly over all.")
-]
+Limit = Annotated[int | None, typer.Option(min=1, help="The most prompts, spread evenly over all.")]
 Repeat = Annotated[int, typer.Option(min=1, help="Answers to each prompt by each strategy.")]
 Concurrency = Annotated[int, typer.Option(min=1, help="Runs at once; 1 gives each the whole engine.")]
 MaxTokens = Annotated[int | None, typer.Option(min=1, help="Tokens that an answer may have.")]
-TokenLimit = Annotated[
-    int | None, typer.Option(min=1, help="Begin no run once so many tokens were decoded.")
-]
+TokenLimit = Annotated[int | None, typer.Option(min=1, help="Begin no run once so many tokens were decoded.")]
 Temperature = Annotated[float, typer.Option(help="0 is greedy.")]
 Seed = Annotated[int | None, typer.Option(help="Makes answers repeatable.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds that a run may take.")]
@@ -67,7 +63,9 @@ def run(
     backend: BackendUrl = None,
     strategies: Annotated[
         str,
-        typer.Option(metavar="NAMES", help="Strategies and ablations, by commas; sequential is always there."),
+        typer.Option(
+            metavar="NAMES", help="Strategies and ablations, by commas; sequential comes with them."
+        ),
     ] = "plato,auto,skeleton",
     limit: Limit = None,
     repeat: Repeat = 1,
@@ -179,15 +177,13 @@ def _begin(
         variants=tuple(variant.name for variant in variants),
         repeat=repeat,
         machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     folder = Folder(out)
     return folder, folder.open(manifest)
 
 
-def _answer(
-    folder: Folder, manifest: Manifest, variants: Iterable[Variant], token_limit: int | None
-) -> None:
+def _answer(folder: Folder, manifest: Manifest, variants: Iterable[Variant], token_limit: int | None) -> None:
     from flowdecode_graphs.evaluation.runner import Runner
 
     with _progress("answers") as progress:
@@ -195,7 +191,7 @@ def _answer(
         progress.begin(len(runner.pending))
         _finish(runner.run(), folder)
     if runner.left_out:
-        remark(f"{runner.left_out:,} answers were not begun: the limit of {token_limit:,} tokens was reached.")
+        remark(f"{runner.left_out:,} answers were not begun: {token_limit:,} tokens were decoded.")
 
 
 def _judge(folder: Folder, manifest: Manifest, url: str, concurrency: int) -> None:
@@ -233,7 +229,7 @@ class _Progress:
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[_Progress]:
+def _progress(title: str) -> Generator[_Progress]:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -9,11 +9,12 @@ from flowdecode_graphs.evaluation.estimates import Estimate
 from flowdecode_graphs.evaluation.measures import MEASURES
 from flowdecode_graphs.evaluation.router import ROUTE
 from flowdecode_graphs.evaluation.summary import Summary
+from flowdecode_graphs.evaluation.variants import ABLATIONS
 
 __all__ = ["Cell", "Table", "facts", "tables", "written"]
 
 SPEED = ("actual_speedup", "theoretical_speedup", "duration", "first_text", "first_part", "throughput")
-COST = ("parallelism", "parallel", "span", "token_overhead", "prefilled", "cached", "reused")
+COST = ("parallelism", "parallel", "span", "token_overhead", "prefilled", "cached", "new", "reused")
 ANSWERS = ("score", "repetition")
 BY_CATEGORY = ("actual_speedup", "theoretical_speedup", "parallel", "score")
 
@@ -36,6 +37,8 @@ class Table(NamedTuple):
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     labels: int = 1
+    terms: tuple[tuple[str, str], ...] = ()
+    """Columns, and what they say."""
 
 
 def written(estimate: Estimate | None, unit: str = "", decimals: int = 2) -> Cell:
@@ -44,7 +47,9 @@ def written(estimate: Estimate | None, unit: str = "", decimals: int = 2) -> Cel
         return Cell("-")
     scale, end = (100, " %") if unit == "%" else (1, "x" if unit == "x" else f" {unit}" if unit else "")
     places = 0 if unit == "%" else decimals
-    value, low, high = (f"{scale * each:,.{places}f}" for each in (estimate.value, estimate.low, estimate.high))
+    value, low, high = (
+        f"{scale * each:,.{places}f}" for each in (estimate.value, estimate.low, estimate.high)
+    )
     return Cell(value + end, f"{low} to {high}")
 
 
@@ -90,28 +95,28 @@ def _measured(summary: Summary, title: str, says: str, names: Sequence[str]) -> 
     names = [name for name in names if any(name in row.measures for row in rows)]
     return Table(
         title,
-        f"{says} {_legend(names)}",
+        says,
         ("Variant", *[MEASURES[name].title for name in names]),
-        tuple(
-            (Cell(row.variant), *[_cell(row.measures.get(name), name) for name in names]) for row in rows
-        )
+        tuple((Cell(row.variant), *[_cell(row.measures.get(name), name) for name in names]) for row in rows)
         if names
         else (),
+        terms=_terms(names),
     )
 
 
 def _by_category(summary: Summary, name: str) -> Table:
+    """Of the strategies as they are."""
     rows: list[tuple[Cell, ...]] = []
+    variants = [name for name in summary.variants if name not in ABLATIONS]
     for category in summary.categories:
-        found = [summary.row(variant, category) for variant in summary.variants]
+        found = [summary.row(variant, category) for variant in variants]
         if any(row and name in row.measures for row in found):
             rows.append(
                 (Cell(category), *[_cell(row.measures.get(name) if row else None, name) for row in found])
             )
-    title = MEASURES[name].title
-    return Table(
-        f"{title} by category", _legend([name]), ("Category", *summary.variants), tuple(rows)
-    )
+    measure = MEASURES[name]
+    says = f"{measure.says[0].upper()}{measure.says[1:]}."
+    return Table(f"{measure.title} by category", says, ("Category", *variants), tuple(rows))
 
 
 def _quality(summary: Summary) -> Table:
@@ -126,22 +131,25 @@ def _quality(summary: Summary) -> Table:
             Cell(f"{each.unreadable:,}"),
             written(each.win_rate, "%"),
             written(each.net_win_rate, "%"),
-            Cell("-" if each.length_controlled_win_rate is None else f"{each.length_controlled_win_rate:.0%}"),
+            _share(each.length_controlled_win_rate),
         )
         for each in summary.qualities
     ]
     return Table(
         "Quality",
         "Against the sequential answer to the same prompt. A judge reads both orders; where these do not "
-        "agree it is a tie. A tie is half a win; the net win rate is wins less losses over all. "
-        "Length-controlled: the win rate were both answers of one length (AlpacaEval 2's regression, from "
-        "20 verdicts on).",
+        "agree it is a tie.",
         (
             "Variant", "Verdict by", "Wins", "Losses", "Ties", "Orders disagree", "Unreadable", "Win rate",
             "Net win rate", "Length-controlled",
         ),
         tuple(rows),
         labels=2,
+        terms=(
+            ("Win rate", "a tie is half a win"),
+            ("Net win rate", "wins less losses, over all"),
+            ("Length-controlled", "the win rate, were both answers of one length: AlpacaEval 2's regression"),
+        ),
     )  # fmt: skip
 
 
@@ -152,6 +160,7 @@ def _ablations(summary: Summary) -> Table:
             Cell(f"{each.of} without {each.without}"),
             written(each.speedup, "x"),
             written(each.prefill, "x"),
+            written(each.new, "x"),
             written(each.score, "", 3),
             Cell(each.claim or "-"),
         )
@@ -159,11 +168,15 @@ def _ablations(summary: Summary) -> Table:
     ]
     return Table(
         "Ablations",
-        "What an idea brings: wall time and prefilled tokens without it over those with it (above 1x: it "
-        "helps), and the exact score with it less that without.",
-        ("Variant", "What it is", "Wall time", "Prefilled", "Score", "The paper says"),
+        "What an idea brings: a run without it over the same one with it. Above 1x, it helps.",
+        ("Variant", "What it is", "Wall time", "Prefilled", "New to the run", "Score", "The paper says"),
         tuple(rows),
         labels=2,
+        terms=(
+            ("Prefilled", "prompt tokens that the engine had not cached, from other runs neither"),
+            ("New to the run", "prompt tokens that the run itself had not sent or decoded before"),
+            ("Score", "the exact score with it less that without it"),
+        ),
     )
 
 
@@ -172,7 +185,7 @@ def _routers(summary: Summary) -> Table:
         (
             Cell("the A/B/C question" if each.router == ROUTE else each.router),
             written(each.agreement, "%"),
-            Cell(f"{each.chance:.0%}"),
+            _share(each.chance),
             Cell("-" if each.kappa is None else f"{each.kappa:.2f}"),
             Cell(f"{each.right_parallel:,}"),
             Cell(f"{each.right_sequential:,}"),
@@ -185,20 +198,28 @@ def _routers(summary: Summary) -> Table:
     ]
     return Table(
         "Router",
-        "How often it chose as the labels say, beside one who chooses blindly. What a choice against the "
-        "label costs: the wall time of the way chosen over that of the other (below 1x the label was wrong "
-        "about speed), and the exact score that was lost.",
+        "How often it chose as the labels say, and what a choice against the label costs.",
         (
             "Router", "Agrees", "By chance", "Kappa", "Right: parallel", "Right: plain", "Wrong: parallel",
             "Wrong: plain", "Slowdown when wrong", "Score lost",
         ),
         tuple(rows),
+        terms=(
+            ("By chance", "the agreement of one who chooses parallel as often, and blindly"),
+            ("Kappa", "Cohen's: 0 is chance, 1 is all right"),
+            ("Slowdown when wrong", "wall time of the way chosen over that of the other one"),
+            ("Score lost", "when wrong: the exact score of the other way less that of the one chosen"),
+        ),
     )  # fmt: skip
+
+
+def _share(value: float | None) -> Cell:
+    return Cell("-" if value is None else f"{100 * value:.0f} %")
 
 
 def _cell(estimate: Estimate | None, name: str) -> Cell:
     return written(estimate, MEASURES[name].unit, MEASURES[name].decimals)
 
 
-def _legend(names: Sequence[str]) -> str:
-    return " ".join(f"{MEASURES[name].title}: {MEASURES[name].says}." for name in names)
+def _terms(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((MEASURES[name].title, MEASURES[name].says) for name in names)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -19,6 +20,8 @@ ATLAS_NAME = "atlas"
 PROMPT_FIELDS = ("prompt", "request", "question", "instruction", "text")
 CATEGORY_FIELDS = ("category", "kind", "dataset")
 LABEL_FIELD = "label"
+SPLITS = ("test", "validation", "train")
+"""Of a dataset with several, the first of these."""
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -95,7 +98,7 @@ def _csv_records(path: Path) -> list[dict[str, Any]]:
 def _dataset_records(path: Path) -> Iterable[Mapping[str, Any]]:
     """A dataset that was saved to a folder, or whatever `datasets.load_dataset` finds; one split of it."""
     try:
-        import datasets
+        datasets: Any = import_module("datasets")
     except ImportError:
         raise ConfigurationError(
             f"Expected a .csv or .jsonl file, or the package that reads Hugging Face datasets, got {path}. "
@@ -106,9 +109,9 @@ def _dataset_records(path: Path) -> Iterable[Mapping[str, Any]]:
         loaded: Any = datasets.load_from_disk(str(path)) if saved else datasets.load_dataset(str(path))
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"Expected a dataset, got {path}: {error} - at --prompts.") from None
-    if isinstance(loaded, dict):
-        split = next((name for name in ("test", "validation", "train") if name in loaded), None)
-        loaded = loaded[split or next(iter(loaded))]
+    if isinstance(loaded, Mapping):
+        splits = cast("Mapping[str, Any]", loaded)
+        return list(splits[next((name for name in SPLITS if name in splits), next(iter(splits)))])
     return list(loaded)
 
 
@@ -116,7 +119,8 @@ def _read(record: Mapping[str, Any], where: str) -> Item:
     prompt = _field(record, PROMPT_FIELDS)
     if not isinstance(prompt, str) or not prompt.strip():
         raise ConfigurationError(
-            f"Expected a text in one of the fields {', '.join(PROMPT_FIELDS)}, got {_shown(record)} - in {where}."
+            f"Expected a text in one of the fields {', '.join(PROMPT_FIELDS)}, "
+            f"got {_shown(record)} - in {where}."
         )
     category, label = _field(record, CATEGORY_FIELDS), record.get(LABEL_FIELD)
     if label not in (None, 0, 1, "0", "1", ""):

@@ -66,11 +66,13 @@ class Judge:
         url: str,
         *,
         concurrency: int = 1,
+        connect: Callable[[str], Flow] = flowdecode.connect,
         done: Callable[[], object] = lambda: None,
     ) -> None:
         self._folder = folder
         self._url = url
         self._concurrency = concurrency
+        self._connect = connect
         self._done = done
         self.pending = [
             _Case(pair, order)
@@ -85,7 +87,7 @@ class Judge:
         """Judge what is pending. Raises FlowdecodeError; what was judged is kept."""
         if not self.pending:
             return
-        async with flowdecode.connect(self._url) as flow:
+        async with self._connect(self._url) as flow:
             cases = iter(self.pending)
             workers = [asyncio.ensure_future(self._work(flow, cases)) for _ in range(self._concurrency)]
             try:

@@ -7,21 +7,25 @@ The log-odds that a variant's answer is preferred are
 where `d` is how much longer its answer is, `gamma` how hard the prompt is, and theta, phi and psi are the
 variant's own. The win rate is what the model predicts for answers of the same length, the mean over prompts.
 
-As in the paper, the difficulties come from a joint fit with psi = 1; but of the other variants only: the paper
-has a hundred models, while among a few a variant's own outcome would come back to it as its difficulty. Without
-another variant, psi is 0. Left out is what AlpacaEval adds against models that play to the judge: examples from
-its own leaderboard. The strength of the regularisation (L2) is chosen by cross-validation over prompts.
+As in the paper, the difficulties come from a joint fit with psi = 1; but of the other variants only: the
+paper has a hundred models, while among a few a variant's own outcome would come back to it as its
+difficulty. Without another variant, psi is 0. Left out is what AlpacaEval adds against models that play to
+the judge: examples from its own leaderboard. The strength of the regularisation (L2) is chosen by
+cross-validation over prompts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from sklearn.linear_model import LogisticRegression
+
+# Neither has types of its own.
+sparse: Any = import_module("scipy.sparse")
+linear_model: Any = import_module("sklearn.linear_model")
 
 __all__ = ["Fit", "Preference", "length_controlled"]
 
@@ -72,7 +76,7 @@ def _fit(told: Sequence[Preference], gamma: Mapping[str, float]) -> Fit:
 
 
 def _difficulties(variants: Sequence[Sequence[Preference]]) -> dict[str, float]:
-    """gamma of every prompt that these variants answered."""
+    """The gamma of every prompt that these variants answered."""
     if not variants:
         return {}
     everything = [each for told in variants for each in told]
@@ -110,11 +114,9 @@ def _loss(features: Array, values: Array, held_out: NDArray[np.bool_], strength:
 
 def _logistic(features: Any, values: Array, strength: float) -> Array:
     """Weights of a logistic regression on values from 0 to 1: each counts for both outcomes, in parts."""
-    model: Any = LogisticRegression(C=strength, fit_intercept=False, max_iter=1000)
+    model = linear_model.LogisticRegression(C=strength, fit_intercept=False, max_iter=1000)
     twice = (sparse.vstack if sparse.issparse(features) else np.vstack)([features, features])
-    model.fit(
-        twice, np.repeat([1, 0], len(values)), sample_weight=np.concatenate([values, 1 - values])
-    )
+    model.fit(twice, np.repeat([1, 0], len(values)), sample_weight=np.concatenate([values, 1 - values]))
     return np.asarray(model.coef_[0], dtype=np.float64)
 
 
@@ -123,7 +125,7 @@ def _values(told: Sequence[Preference]) -> Array:
 
 
 def _lengths(told: Sequence[Preference]) -> Array:
-    """tanh of the length differences in units of their standard deviation; nothing where they are equal."""
+    """The tanh of the length differences in units of their standard deviation; 0 where all are equal."""
     differences = np.array([each.length_difference for each in told], dtype=np.float64)
     spread = differences.std(ddof=1) if len(told) > 1 else 0.0
     return np.tanh(differences / spread) if spread else np.zeros(len(told))

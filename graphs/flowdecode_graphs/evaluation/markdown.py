@@ -28,7 +28,9 @@ def to_markdown(summary: Summary) -> str:
 def _table(table: Table) -> str:
     ruler = ["---" if place < table.labels else "---:" for place in range(len(table.header))]
     rows = [_row(map(Cell, table.header)), f"| {' | '.join(ruler)} |", *map(_row, table.rows)]
-    return f"## {table.title}\n\n{table.says}\n\n" + "\n".join(rows)
+    terms = [f"- {name}: {_plain(says)}" for name, says in table.terms]
+    parts = [f"## {table.title}", table.says, "\n".join(rows), "\n".join(terms)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _row(cells: Iterable[Cell]) -> str:

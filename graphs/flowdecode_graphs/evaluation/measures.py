@@ -70,16 +70,20 @@ def _repetition(pair: Pair) -> float | None:
     return cross_section_repetition(bodies)
 
 
-def _reused(pair: Pair) -> float | None:
-    """What the run itself had already sent or decoded, of what its requests asked."""
-    prompts = pair.result.usage.prompt_tokens
-    own = sum(node.expected_cached_tokens for node in pair.result.nodes)
-    return own / prompts if prompts else None
-
-
 def _prefilled(pair: Pair) -> float:
     usage = pair.result.usage
     return usage.prompt_tokens - usage.cached_tokens
+
+
+def _new(pair: Pair) -> float:
+    """A node that was sent again asks for its prompt again, which is not new."""
+    own = sum(node.expected_cached_tokens for node in pair.result.nodes)
+    return max(0, pair.result.usage.prompt_tokens - own)
+
+
+def _reused(pair: Pair) -> float | None:
+    prompts = pair.result.usage.prompt_tokens
+    return 1 - _new(pair) / prompts if prompts else None
 
 
 def _throughput(pair: Pair) -> float | None:
@@ -190,9 +194,17 @@ MEASURES: Mapping[str, Measure] = {
             decimals=0,
         ),
         Measure(
+            name="new",
+            title="New",
+            says="prompt tokens that the run itself had not sent or decoded before",
+            of=_new,
+            better=-1,
+            decimals=0,
+        ),
+        Measure(
             name="reused",
             title="Reused",
-            says="prompt tokens that the run itself had sent or decoded before, whatever earlier runs left",
+            says="of all prompt tokens, those that were not new",
             of=_reused,
             unit="%",
             better=1,
@@ -218,7 +230,7 @@ MEASURES: Mapping[str, Measure] = {
 
 
 def pairs_of(items: Iterable[Item], answers: Iterable[Answered]) -> list[Pair]:
-    """Every answer beside the sequential one of its round; those without one, or that failed, are left out."""
+    """Every answer beside the sequential one of its round; of those that failed, none."""
     known = {item.id: item for item in items}
     told = [answered for answered in answers if answered.ok and answered.item in known]
     sequential = {(each.item, each.repeat): each for each in told if each.variant == BASELINE}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -14,7 +14,7 @@ from flowdecode.timeline.parts import scrolled, seconds
 from flowdecode_graphs.evaluation.answers import Answered
 from flowdecode_graphs.evaluation.charts import Bar, Point, bars, distributions, frontier
 from flowdecode_graphs.evaluation.estimates import Estimate
-from flowdecode_graphs.evaluation.figures import Cell, Table, facts, tables, written
+from flowdecode_graphs.evaluation.figures import Cell, Table, facts, tables
 from flowdecode_graphs.evaluation.measures import MEASURES
 from flowdecode_graphs.evaluation.summary import Extreme, Summary
 from flowdecode_graphs.evaluation.variants import ABLATIONS, BASELINE
@@ -50,8 +50,8 @@ def to_page(summary: Summary, answers: Iterable[Answered]) -> str:
         element("h1", headline),
         element(
             "p",
-            "Figures are means over prompts, geometric ones of ratios and times; in brackets and as thin lines "
-            "the 95 % confidence interval, by bootstrap over prompts.",
+            "Figures are means over prompts, geometric ones of ratios and times; below them and as thin "
+            "lines the 95 % confidence interval, by bootstrap over prompts.",
             class_="of",
         ),
         element("nav", *links, aria_label="Sections"),
@@ -93,11 +93,14 @@ def _sections(summary: Summary, results: Results) -> Iterator[tuple[str, Markup]
     for title, extremes in (("Best prompts", summary.best), ("Worst prompts", summary.worst)):
         if extremes:
             content = [_extreme(extreme, results, f"{title[0]}{n}") for n, extreme in enumerate(extremes)]
-            yield title, _section(
+            yield (
                 title,
-                f"By actual speedup, beside the sequential run of the same prompt, on one axis of seconds. "
-                "Open a node to see its figures and its text.",
-                *content,
+                _section(
+                    title,
+                    "By actual speedup, beside the sequential run of the prompt, on one axis of seconds. "
+                    "Open a node to see its figures and its text.",
+                    *content,
+                ),
             )
 
 
@@ -128,7 +131,7 @@ def _bars(summary: Summary, name: str, numbers: Mapping[str, int]) -> Markup:
     for category in summary.categories:
         own: list[Bar] = []
         for variant in summary.variants:
-            row = summary.row(variant, category)
+            row = None if variant in ABLATIONS else summary.row(variant, category)
             # The sequential run beside itself is 1x everywhere.
             if row and name in row.measures and (variant != BASELINE or MEASURES[name].unit != "x"):
                 own.append(Bar(variant, numbers[variant], row.measures[name]))
@@ -151,7 +154,10 @@ def _table(table: Table) -> Markup:
         for row in table.rows
     ]
     drawn = element("table", element("thead", element("tr", *head)), element("tbody", *rows))
-    return scrolled(drawn, "table", table.title)
+    terms = [element("div", element("dt", name), element("dd", says)) for name, says in table.terms]
+    return join(
+        scrolled(drawn, "table", table.title), *([element("dl", *terms, class_="terms")] if terms else [])
+    )
 
 
 def _cell(cell: Cell, *, words: bool) -> Markup:

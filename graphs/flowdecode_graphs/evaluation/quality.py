@@ -1,4 +1,4 @@
-"""Which answers are better: verdicts by exact score or by a judge, net win rate, length-controlled win rate."""
+"""Which answers are better: verdicts by exact score or by a judge, and the win rates that follow."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def _routing(name: str, pairs: Iterable[Pair], forced: dict[tuple[str, int], Pai
 
 
 def _label(name: str, item: Item) -> bool | None:
-    """What is asked of the A/B/C router is whether the parts are independent; of auto, whether a plan gains."""
+    """The A/B/C router is asked whether the parts are independent, auto whether a plan gains."""
     return item.independent if name == ROUTE else item.parallel
 
 

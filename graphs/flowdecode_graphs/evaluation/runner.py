@@ -6,14 +6,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import flowdecode
 from flowdecode.errors import BackendUnavailable, FlowdecodeError, RateLimited
 from flowdecode.events import AnswerDelta
 from flowdecode.flow import Flow
+from flowdecode.result import Result
 from flowdecode_graphs.atlas.sections import split_sections
-from flowdecode_graphs.evaluation.answers import Answered, Folder, Job, Manifest, Settings
+from flowdecode_graphs.evaluation.answers import Answered, Folder, Job, Manifest
 from flowdecode_graphs.evaluation.variants import Variant
 
 __all__ = ["Runner", "in_turns"]
@@ -45,6 +46,7 @@ class Runner:
         variants: Sequence[Variant],
         *,
         token_limit: int | None = None,
+        connect: Callable[[str], Flow] = flowdecode.connect,
         done: Callable[[], object] = lambda: None,
     ) -> None:
         self._folder = folder
@@ -57,6 +59,7 @@ class Runner:
         """Jobs that the limit on tokens left undone."""
         self._limit = token_limit
         self._tokens = 0
+        self._connect = connect
         self._done = done
         self._flows: dict[str, Flow] = {}
 
@@ -68,7 +71,7 @@ class Runner:
             for variant in self._variants.values():
                 url = with_query(self._settings.backend, variant.query)
                 if url not in self._flows:
-                    self._flows[url] = await opened.enter_async_context(flowdecode.connect(url))
+                    self._flows[url] = await opened.enter_async_context(self._connect(url))
             for name in dict.fromkeys(job.variant for job in self.pending):
                 # The first run pays for what is only done once: a compiled grammar, cold code.
                 await self._decode(Job(self.pending[0].item, name, 0))
@@ -97,6 +100,7 @@ class Runner:
         variant, settings = self._variants[job.variant], self._settings
         emitted: list[tuple[float, int]] = []
         length = 0
+        result: Result | None = None
         error = None
         streaming = self._flows[with_query(settings.backend, variant.query)].stream(
             job.item.prompt,
@@ -130,7 +134,7 @@ class Runner:
             error=error,
             first_text_at=next((at for at, _ in emitted), None),
             first_part_at=next((at for at, length in emitted if length >= end), None),
-            finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
 

@@ -41,6 +41,8 @@ class Ablated(msgspec.Struct, frozen=True, kw_only=True):
     """Wall time without the idea over that with it."""
     prefill: Estimate | None
     """Prefilled tokens without it over those with it."""
+    new: Estimate | None
+    """The same for prompt tokens that the run itself had not sent or decoded before."""
     score: Estimate | None
     """Exact score with it less that without."""
 
@@ -109,8 +111,8 @@ def summarize(folder: Folder) -> Summary:
     answered = [each.pair for own in ordered.values() for each in own]
     verdicts = [*by_exact_score(answered), *by_judge(answered, folder.judgements())]
     failed: dict[str, int] = defaultdict(int)
-    for each in answers:
-        failed[each.variant] += not each.ok
+    for answer in answers:
+        failed[answer.variant] += not answer.ok
     return Summary(
         manifest=manifest,
         models=tuple(dict.fromkeys(each.result.model for each in answers if each.result)),
@@ -184,6 +186,7 @@ def _ablations(ordered: Mapping[str, Sequence[_Measured]]) -> Iterable[Ablated]:
                 claim=ablation.claim,
                 speedup=estimate(compare("duration", _ratio).values(), "geometric"),
                 prefill=estimate(compare("prefilled", _ratio).values(), "geometric"),
+                new=estimate(compare("new", _ratio).values(), "geometric"),
                 score=estimate(compare("score", lambda without, full: full - without).values()),
             )
 
@@ -199,10 +202,7 @@ def _key(each: _Measured) -> tuple[str, int]:
 def _extremes(ordered: Mapping[str, Sequence[_Measured]], *, slowest: bool) -> list[Extreme]:
     """Of the strategies as they are: with ablations beside them they would be the same prompts again."""
     runs = [
-        each
-        for name, own in ordered.items()
-        if name != BASELINE and name not in ABLATIONS
-        for each in own
+        each for name, own in ordered.items() if name != BASELINE and name not in ABLATIONS for each in own
     ]
     runs.sort(key=lambda each: each.values["actual_speedup"], reverse=not slowest)
     found: dict[str, _Measured] = {}

@@ -123,7 +123,7 @@ def open_variants(wanted: Iterable[str]) -> tuple[Variant, ...]:
     What an ablation is compared with comes with it. Raises ConfigurationError.
     """
     found: dict[str, Variant] = {}
-    for name in [BASELINE, *[each for name in wanted for each in GROUPS.get(name, (name,))]]:
+    for name in (BASELINE, *(each for group in wanted for each in GROUPS.get(group, (group,)))):
         ablation = ABLATIONS.get(name)
         if ablation is not None:
             found.setdefault(ablation.of, Variant(name=ablation.of, strategy=open_strategy(ablation.of)))
