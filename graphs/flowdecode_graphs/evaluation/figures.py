@@ -158,20 +158,20 @@ def _ablations(summary: Summary) -> Table:
         (
             Cell(each.variant),
             Cell(f"{each.of} without {each.without}"),
+            Cell(each.claim or "-"),
             written(each.speedup, "x"),
             written(each.prefill, "x"),
             written(each.new, "x"),
             written(each.score, "", 3),
-            Cell(each.claim or "-"),
         )
         for each in summary.ablations
     ]
     return Table(
         "Ablations",
         "What an idea brings: a run without it over the same one with it. Above 1x, it helps.",
-        ("Variant", "What it is", "Wall time", "Prefilled", "New to the run", "Score", "The paper says"),
+        ("Variant", "What it is", "The paper says", "Wall time", "Prefilled", "New to the run", "Score"),
         tuple(rows),
-        labels=2,
+        labels=3,
         terms=(
             ("Prefilled", "prompt tokens that the engine had not cached, from other runs neither"),
             ("New to the run", "prompt tokens that the run itself had not sent or decoded before"),

@@ -162,8 +162,7 @@ def _table(table: Table) -> Markup:
 
 def _cell(cell: Cell, *, words: bool) -> Markup:
     interval = [element("small", cell.interval)] if cell.interval else []
-    is_text = words or len(cell.value) > 16
-    return element("td", cell.value, *interval, class_="words" if is_text else "number")
+    return element("td", cell.value, *interval, class_="words" if words else "number")
 
 
 def _extreme(extreme: Extreme, results: Results, name: str) -> Markup:

@@ -51,14 +51,14 @@ ABLATIONS = {
             of="plato",
             without="parts that begin while the plan is still written",
             strategy=Plato(pipelined=False),
-            claim="Plato: pipelining improves the speedup by 29 %",
+            claim="Plato: pipelining improves the speedup by 29 %",
         ),
         Ablation(
             name="plato-canonical",
             of="plato",
             without="contexts that go on with a parent's conversation",
             strategy=Plato(layout="canonical"),
-            claim="Plato: KV reuse cuts the prefill by 75 %",
+            claim="Plato: KV reuse cuts the prefill by 75 %",
         ),
         Ablation(
             name="plato-full-plan",
@@ -78,7 +78,7 @@ ABLATIONS = {
             without="siblings that wait until one has prefilled their common prefix (sglang:// only)",
             strategy=Plato(),
             query=f"warm={10**9}",
-            claim="Plato: KV reuse cuts the prefill by 75 %",
+            claim="Plato: KV reuse cuts the prefill by 75 %",
         ),
         *[
             Ablation(
