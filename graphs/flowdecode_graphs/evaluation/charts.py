@@ -17,6 +17,8 @@ from flowdecode_graphs.evaluation.figures import written
 __all__ = ["Bar", "Point", "Scale", "bars", "distributions", "frontier"]
 
 STEPS = (1, 2, 2.5, 5, 10)
+COLOURS = 8
+"""In page.css."""
 TICKS = 5
 """About so many on an axis."""
 RATIO_TICKS = (0.1, 0.2, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 50)
@@ -27,7 +29,7 @@ class Point(NamedTuple):
 
     name: str
     number: int
-    """Its own in the whole report, and its colour."""
+    """Its own in the whole report; it gives the colour."""
     x: Estimate
     y: Estimate
 
@@ -83,9 +85,9 @@ def frontier(points: Sequence[Point], x_title: str, y_title: str, x_unit: str, y
         lows = across.place(point.x.low), up.place(point.y.low)
         spans = across.place(point.x.high) - lows[0], up.place(point.y.high) - lows[1]
         dots += [
-            _box(f"whisker across v{point.number}", left=lows[0], bottom=y, width=spans[0]),
-            _box(f"whisker up v{point.number}", left=x, bottom=lows[1], height=spans[1]),
-            _box(f"dot v{point.number}", str(point.number), left=x, bottom=y),
+            _box(f"whisker across {_colour(point.number)}", left=lows[0], bottom=y, width=spans[0]),
+            _box(f"whisker up {_colour(point.number)}", left=x, bottom=lows[1], height=spans[1]),
+            _box(f"dot {_colour(point.number)}", str(point.number), left=x, bottom=y),
         ]
     line = [
         f"{1000 * across.place(point.x.value):.0f} {1000 * (1 - up.place(point.y.value)):.0f}"
@@ -103,7 +105,7 @@ def frontier(points: Sequence[Point], x_title: str, y_title: str, x_unit: str, y
     key = [
         element(
             "li",
-            element("span", str(point.number), class_=f"dot v{point.number}", aria_hidden="true"),
+            element("span", str(point.number), class_=f"dot {_colour(point.number)}", aria_hidden="true"),
             element("b", point.name),
             element("span", f"{written(point.x, x_unit)}, {written(point.y, y_unit, 3)}", class_="figure"),
         )
@@ -133,7 +135,7 @@ def distributions(speedups: Sequence[tuple[str, int, Sequence[float]]]) -> Marku
             _stretched(marks, height=10),
             _box("box", left=scale.place(first), width=scale.place(third) - scale.place(first)),
             _box("median", left=scale.place(middle)),
-            class_=f"strip v{number}",
+            class_=f"strip {_colour(number)}",
             role="img",
             aria_label=f"median {middle:.2f}x, half of all from {first:.2f}x to {third:.2f}x",
         )
@@ -158,7 +160,7 @@ def bars(groups: Sequence[tuple[str, Sequence[Bar]]], unit: str) -> Markup:
                 *_grid(scale),
                 _box("bar", left=min(origin, end), width=abs(end - origin)),
                 _box("whisker across", left=low, width=high - low),
-                class_=f"strip thin v{bar.number}",
+                class_=f"strip thin {_colour(bar.number)}",
                 aria_hidden="true",
             )
             said = written(bar.value, unit)
@@ -178,6 +180,11 @@ def _undominated(points: Sequence[Point]) -> list[Point]:
         if not kept or point.y.value > kept[-1].y.value:
             kept.append(point)
     return kept[::-1]
+
+
+def _colour(number: int) -> str:
+    """Colours come again; numbers do not."""
+    return f"v{(number - 1) % COLOURS + 1}"
 
 
 def _line(name: str, track: Markup, figure: Markup) -> Markup:

@@ -23,7 +23,6 @@ __all__ = ["to_page"]
 
 CHARTED = ("actual_speedup", "score")
 """Measures with bars by category."""
-COLOURS = 8
 
 Results = Mapping[tuple[str, str, int], Result]
 
@@ -77,7 +76,7 @@ def _headline(summary: Summary) -> str:
 
 
 def _sections(summary: Summary, results: Results) -> Iterator[tuple[str, Markup]]:
-    numbers = {name: place % COLOURS + 1 for place, name in enumerate(summary.variants)}
+    numbers = {name: place for place, name in enumerate(summary.variants, start=1)}
     if drawn := _frontier(summary, numbers):
         yield drawn
     for table in tables(summary):
@@ -162,7 +161,8 @@ def _table(table: Table) -> Markup:
 
 def _cell(cell: Cell, *, words: bool) -> Markup:
     interval = [element("small", cell.interval)] if cell.interval else []
-    return element("td", cell.value, *interval, class_="words" if words else "number")
+    kind = f"words{' long' * (len(cell.value) > 20)}" if words else "number"
+    return element("td", cell.value, *interval, class_=kind)
 
 
 def _extreme(extreme: Extreme, results: Results, name: str) -> Markup:
