@@ -15,7 +15,7 @@ __all__ = ["Cell", "Table", "facts", "tables", "written"]
 
 SPEED = ("actual_speedup", "theoretical_speedup", "duration", "first_text", "first_part", "throughput")
 COST = ("parallelism", "parallel", "span", "token_overhead", "prefilled", "cached", "new", "reused")
-ANSWERS = ("score", "repetition")
+ANSWERS = ("score", "repetition", "well_formed")
 BY_CATEGORY = ("actual_speedup", "theoretical_speedup", "parallel", "score")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from flowdecode_graphs.evaluation.answers import Answered
 from flowdecode_graphs.evaluation.estimates import Mean
 from flowdecode_graphs.evaluation.items import Item
 from flowdecode_graphs.evaluation.variants import BASELINE
+from flowdecode_graphs.plato.grammar import PLAN_GRAMMAR
 
 __all__ = ["MEASURES", "Measure", "Pair", "exact_score", "pairs_of", "ran_in_parallel"]
 
@@ -68,6 +70,14 @@ def ran_in_parallel(result: Result) -> bool:
 def _repetition(pair: Pair) -> float | None:
     bodies = [section.body for section in split_sections(pair.result.text)]
     return cross_section_repetition(bodies)
+
+
+def _plan_is_well_formed(pair: Pair) -> float | None:
+    """Of plans that were written to their end, by `plato` or `auto`."""
+    plan = next((node for node in pair.result.nodes if node.id == node.kind == "plan"), None)
+    if plan is None or plan.status != "done":
+        return None
+    return re.fullmatch(PLAN_GRAMMAR.regex, plan.text) is not None
 
 
 def _prefilled(pair: Pair) -> float:
@@ -216,6 +226,14 @@ MEASURES: Mapping[str, Measure] = {
             of=exact_score,
             better=1,
             decimals=3,
+        ),
+        Measure(
+            name="well_formed",
+            title="Well-formed plans",
+            says="plans that are what the plan grammar allows, to the letter",
+            of=_plan_is_well_formed,
+            unit="%",
+            better=1,
         ),
         Measure(
             name="repetition",

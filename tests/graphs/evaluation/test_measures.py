@@ -95,3 +95,18 @@ def test_pairs_are_of_one_round_and_of_runs_that_went_well() -> None:
         ("sequential", 2, "other"),
         ("plato", 2, "other"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"text": "1. Tea (20)\n2. Milk (20) <- 1\n"}, 1),
+        ({"text": "direct\n"}, 1),
+        ({"text": "Here is my plan:\n1. Tea (20)\n"}, 0),
+        ({"text": "1. Tea", "status": "cancelled"}, None),
+        ({"text": "A", "id": "router"}, None),
+    ],
+)
+def test_plans_are_held_to_the_grammar(fields: dict[str, str], expected: int | None) -> None:
+    told = result(nodes=(node(fields.pop("id", "plan"), 0, 1, kind="plan", **fields),))
+    assert MEASURES["well_formed"].of(pair(told, told)) == expected
