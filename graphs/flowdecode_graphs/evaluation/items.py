@@ -13,6 +13,7 @@ import msgspec
 
 from flowdecode.errors import ConfigurationError
 from flowdecode_graphs.atlas import Question, heldout_questions, reference
+from flowdecode_graphs.atlas.tasks import Guide
 
 __all__ = ["ATLAS_NAME", "Item", "read_items"]
 
@@ -66,7 +67,7 @@ def _of_atlas(question: Question) -> Item:
     known = reference(question)
     return Item(
         prompt=question.prompt,
-        category=question.kind,
+        category="long guide" if isinstance(question.task, Guide) and question.task.long else question.kind,
         independent=known.route == "A",
         parallel=not known.direct,
         question=question,

@@ -50,7 +50,9 @@ class Engine:
 def items_of(*kinds: str) -> tuple[Item, ...]:
     """The first question of each kind."""
     items = read_items("atlas")
-    return tuple(next(item for item in items if item.category == kind) for kind in kinds)
+    return tuple(
+        next(item for item in items if item.question and item.question.kind == kind) for kind in kinds
+    )
 
 
 def begin(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowdecode.errors import ConfigurationError
-from flowdecode_graphs.atlas import heldout_questions
+from flowdecode_graphs.atlas import KINDS, heldout_questions
 from flowdecode_graphs.evaluation.items import read_items
 
 
@@ -50,6 +50,7 @@ def test_the_atlas_knows_its_labels_and_scores() -> None:
     items = read_items("atlas")
     assert [item.question for item in items] == list(heldout_questions())
     by_kind = {item.category: item for item in items}
+    assert set(by_kind) == {*KINDS, "long guide"}
     assert (by_kind["guide"].independent, by_kind["guide"].parallel) == (True, True)
     assert (by_kind["comparison"].independent, by_kind["comparison"].parallel) == (False, True)
     assert (by_kind["short"].independent, by_kind["short"].parallel) == (False, False)
