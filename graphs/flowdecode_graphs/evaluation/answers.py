@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -13,12 +13,13 @@ from flowdecode.errors import ConfigurationError
 from flowdecode.result import Result
 from flowdecode_graphs.evaluation.items import Item
 
-__all__ = ["Answered", "Folder", "Job", "Judgement", "Manifest", "Order", "Settings"]
+__all__ = ["Answered", "Choice", "Folder", "Job", "Judgement", "Manifest", "Order", "Settings"]
 
 MANIFEST = "bench.json"
 Stored = TypeVar("Stored", bound=msgspec.Struct)
 Each = TypeVar("Each")
-Order = str
+Choice = Literal["first", "second", "tie"]
+Order = Literal["shown-first", "shown-second"]
 """`shown-first` or `shown-second`: where the judge read the variant's answer."""
 
 
@@ -44,6 +45,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[Item, ...]
     variants: tuple[str, ...]
     repeat: int = 1
+    judge: str | None = None
+    """The judge's URL, once there is one."""
     machine: str = ""
     started: str = ""
 
@@ -84,8 +87,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     variant: str
     repeat: int
     order: Order
-    choice: str | None
-    """`first`, `second` or `tie`; None where its answer could not be read."""
+    choice: Choice | None
+    """The better answer of the two; None where what it said could not be read."""
     text: str
     model: str
 
@@ -110,18 +113,16 @@ class Folder:
         if (self.path / MANIFEST).exists():
             before = self.manifest()
             for name in Settings.__struct_fields__:
-                was, now = getattr(before.settings, name), getattr(manifest.settings, name)
-                if was != now:
-                    raise ConfigurationError(
-                        f"Expected the settings of the answers that are there, where `{name}` is {was!r}, "
-                        f"got {now!r} - in {self.path}. Use the same one, or another folder."
-                    )
+                self._check(name, getattr(before.settings, name), getattr(manifest.settings, name))
+            if before.judge and manifest.judge:
+                self._check("judge", before.judge, manifest.judge)
             manifest = msgspec.structs.replace(
                 before,
                 source=manifest.source,
                 items=_union(before.items, manifest.items),
                 variants=_union(before.variants, manifest.variants),
                 repeat=max(before.repeat, manifest.repeat),
+                judge=before.judge or manifest.judge,
             )
         _write(self.path / MANIFEST, manifest)
         return manifest
@@ -148,6 +149,13 @@ class Folder:
 
     def judgements(self) -> list[Judgement]:
         return list(self._all("judgements", Judgement))
+
+    def _check(self, name: str, before: object, now: object) -> None:
+        if before != now:
+            raise ConfigurationError(
+                f"Expected the settings of the answers that are there, where `{name}` is {before!r}, "
+                f"got {now!r} - in {self.path}. Use the same one, or another folder."
+            )
 
     def _answer(self, item: str, variant: str, repeat: int) -> Path:
         return self.path / "answers" / item / f"{variant}.{repeat}.json"

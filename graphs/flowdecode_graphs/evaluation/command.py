@@ -24,7 +24,7 @@ from flowdecode.plugins import default_backend_url
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from flowdecode_graphs.evaluation.answers import Folder, Manifest
+    from flowdecode_graphs.evaluation.answers import Folder, Manifest, Settings
     from flowdecode_graphs.evaluation.summary import Summary
     from flowdecode_graphs.evaluation.variants import Variant
 
@@ -99,7 +99,7 @@ def run(
         timeout=timeout,
         concurrency=concurrency,
     )
-    folder, manifest = _begin(out, settings, prompts, limit, repeat, variants)
+    folder, manifest = _begin(out, settings, prompts, limit, repeat, variants, judge)
     _answer(folder, manifest, variants, token_limit)
     if judge is not None:
         _judge(folder, manifest, judge, concurrency)
@@ -161,11 +161,12 @@ def report(
 
 def _begin(
     out: Path,
-    settings: Any,
+    settings: Settings,
     source: str,
     limit: int | None,
     repeat: int,
     variants: Iterable[Variant],
+    judge: str | None = None,
 ) -> tuple[Folder, Manifest]:
     from flowdecode_graphs.evaluation.answers import Folder, Manifest
     from flowdecode_graphs.evaluation.items import read_items
@@ -176,6 +177,7 @@ def _begin(
         items=tuple(read_items(source, limit=limit)),
         variants=tuple(variant.name for variant in variants),
         repeat=repeat,
+        judge=judge,
         machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import flowdecode
 from flowdecode.flow import Flow
 from flowdecode.template import fill_template
-from flowdecode_graphs.evaluation.answers import Folder, Judgement, Order
+from flowdecode_graphs.evaluation.answers import Choice, Folder, Judgement, Order
 from flowdecode_graphs.evaluation.measures import Pair
 from flowdecode_graphs.evaluation.variants import BASELINE
+from flowdecode_graphs.evaluation.workers import work_off
 
 __all__ = ["JUDGE_PROMPT", "ORDERS", "Judge", "read_choice"]
 
@@ -39,10 +39,10 @@ ORDERS: tuple[Order, Order] = ("shown-first", "shown-second")
 MAX_TOKENS = 512
 
 _VERDICT = re.compile(r"verdict\W*(1|2|tie)\b", re.IGNORECASE)
-_CHOICES = {"1": "first", "2": "second", "tie": "tie"}
+_CHOICES: dict[str, Choice] = {"1": "first", "2": "second", "tie": "tie"}
 
 
-def read_choice(text: str) -> str | None:
+def read_choice(text: str) -> Choice | None:
     """`first`, `second` or `tie`, by the last verdict in a judge's answer; None where there is none."""
     found = _VERDICT.findall(text)
     return _CHOICES[found[-1].lower()] if found else None
@@ -88,34 +88,27 @@ class Judge:
         if not self.pending:
             return
         async with self._connect(self._url) as flow:
-            cases = iter(self.pending)
-            workers = [asyncio.ensure_future(self._work(flow, cases)) for _ in range(self._concurrency)]
-            try:
-                await asyncio.gather(*workers)
-            finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
+            await work_off(self.pending, lambda case: self._judge(flow, case), workers=self._concurrency)
 
-    async def _work(self, flow: Flow, cases: Iterator[_Case]) -> None:
-        for pair, order in cases:
-            texts = [pair.result.text, pair.sequential.text]
-            first, second = texts if order == "shown-first" else reversed(texts)
-            said = await flow.run(
-                fill_template(JUDGE_PROMPT, prompt=pair.item.prompt, first=first, second=second),
-                strategy="sequential",
-                temperature=0,
-                max_tokens=MAX_TOKENS,
+    async def _judge(self, flow: Flow, case: _Case) -> None:
+        pair, order = case
+        texts = [pair.result.text, pair.sequential.text]
+        first, second = texts if order == "shown-first" else reversed(texts)
+        said = await flow.run(
+            fill_template(JUDGE_PROMPT, prompt=pair.item.prompt, first=first, second=second),
+            strategy="sequential",
+            temperature=0,
+            max_tokens=MAX_TOKENS,
+        )
+        self._folder.add_judgement(
+            Judgement(
+                item=pair.item.id,
+                variant=pair.answered.variant,
+                repeat=pair.answered.repeat,
+                order=order,
+                choice=read_choice(said.text),
+                text=said.text,
+                model=said.model,
             )
-            self._folder.add_judgement(
-                Judgement(
-                    item=pair.item.id,
-                    variant=pair.answered.variant,
-                    repeat=pair.answered.repeat,
-                    order=order,
-                    choice=read_choice(said.text),
-                    text=said.text,
-                    model=said.model,
-                )
-            )
-            self._done()
+        )
+        self._done()

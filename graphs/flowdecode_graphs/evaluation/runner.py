@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -16,6 +15,7 @@ from flowdecode.result import Result
 from flowdecode_graphs.atlas.sections import split_sections
 from flowdecode_graphs.evaluation.answers import Answered, Folder, Job, Manifest
 from flowdecode_graphs.evaluation.variants import Variant
+from flowdecode_graphs.evaluation.workers import work_off
 
 __all__ = ["Runner", "in_turns"]
 
@@ -75,25 +75,14 @@ class Runner:
             for name in dict.fromkeys(job.variant for job in self.pending):
                 # The first run pays for what is only done once: a compiled grammar, cold code.
                 await self._decode(Job(self.pending[0].item, name, 0))
-            jobs = iter(self.pending)
-            workers = [
-                asyncio.ensure_future(self._work(jobs)) for _ in range(max(1, self._settings.concurrency))
-            ]
-            try:
-                await asyncio.gather(*workers)
-            finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
+            await work_off(self.pending, self._answer, workers=self._settings.concurrency)
 
-    async def _work(self, jobs: Iterator[Job]) -> None:
-        for job in jobs:
-            if self._limit is not None and self._tokens >= self._limit:
-                self.left_out += 1
-                continue
-            answered = await self._decode(job)
-            self._folder.add(answered)
-            self._done()
+    async def _answer(self, job: Job) -> None:
+        if self._limit is not None and self._tokens >= self._limit:
+            self.left_out += 1
+            return
+        self._folder.add(await self._decode(job))
+        self._done()
 
     async def _decode(self, job: Job) -> Answered:
         """One run. It may fail: then that is what is stored, but not where the engine is gone."""

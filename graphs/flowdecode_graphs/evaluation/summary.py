@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from flowdecode_graphs.evaluation.answers import Folder, Manifest
-from flowdecode_graphs.evaluation.estimates import Estimate, estimate
+from flowdecode_graphs.evaluation.estimates import Estimate, Mean, estimate
 from flowdecode_graphs.evaluation.measures import MEASURES, Pair, pairs_of
 from flowdecode_graphs.evaluation.quality import Quality, by_exact_score, by_judge, qualities
 from flowdecode_graphs.evaluation.router import ROUTE, Routing, routings
@@ -165,30 +165,30 @@ def _ablations(ordered: Mapping[str, Sequence[_Measured]]) -> Iterable[Ablated]:
         if name in ordered and ablation.of in ordered:
             beside = {_key(each): each for each in ordered[ablation.of]}
             both = [(each, beside[_key(each)]) for each in ordered[name] if _key(each) in beside]
-
-            def compare(
-                measure: str,
-                of: Callable[[float, float], float],
-                both: Sequence[tuple[_Measured, _Measured]] = both,
-            ) -> dict[str, list[float]]:
-                """By prompt, of both values where both are there."""
-                found: dict[str, list[float]] = defaultdict(list)
-                for without, full in both:
-                    if measure in without.values and measure in full.values:
-                        values = without.values[measure], full.values[measure]
-                        found[without.pair.item.id].append(of(*values))
-                return found
-
             yield Ablated(
                 variant=name,
                 of=ablation.of,
                 without=ablation.without,
                 claim=ablation.claim,
-                speedup=estimate(compare("duration", _ratio).values(), "geometric"),
-                prefill=estimate(compare("prefilled", _ratio).values(), "geometric"),
-                new=estimate(compare("new", _ratio).values(), "geometric"),
-                score=estimate(compare("score", lambda without, full: full - without).values()),
+                speedup=_compare(both, "duration", _ratio, "geometric"),
+                prefill=_compare(both, "prefilled", _ratio, "geometric"),
+                new=_compare(both, "new", _ratio, "geometric"),
+                score=_compare(both, "score", lambda without, full: full - without, "arithmetic"),
             )
+
+
+def _compare(
+    both: Iterable[tuple[_Measured, _Measured]],
+    measure: str,
+    of: Callable[[float, float], float],
+    mean: Mean,
+) -> Estimate | None:
+    """The mean of what `of` makes of the values without the idea and with it."""
+    by_item: dict[str, list[float]] = defaultdict(list)
+    for without, full in both:
+        if measure in without.values and measure in full.values:
+            by_item[without.pair.item.id].append(of(without.values[measure], full.values[measure]))
+    return estimate(by_item.values(), mean)
 
 
 def _ratio(value: float, of: float) -> float:

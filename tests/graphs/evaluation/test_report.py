@@ -61,10 +61,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
         for order in ORDERS:
             folder.add_judgement(
                 Judgement(
-                    item=item.id, variant="plato", repeat=1, order=order, choice=order.removeprefix("shown-"),
-                    text="Verdict.", model="<judge>",
+                    item=item.id,
+                    variant="plato",
+                    repeat=1,
+                    order=order,
+                    choice="first" if order == "shown-first" else "second",
+                    text="Verdict.",
+                    model="<judge>",
                 )
-            )  # fmt: skip
+            )
     return folder
 
 

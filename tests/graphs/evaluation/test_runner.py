@@ -139,6 +139,14 @@ def test_other_settings_need_another_folder(tmp_path: Path) -> None:
         folder.open(other)
 
 
+def test_another_judge_needs_another_folder(tmp_path: Path) -> None:
+    folder, manifest = begin(tmp_path, items_of("short"), VARIANTS)
+    assert folder.open(msgspec.structs.replace(manifest, judge="simulated:")).judge == "simulated:"
+    assert folder.open(manifest).judge == "simulated:", "without a judge it goes on too"
+    with pytest.raises(ConfigurationError, match="where `judge` is 'simulated:', got 'local:'"):
+        folder.open(msgspec.structs.replace(manifest, judge="local:"))
+
+
 def test_more_prompts_variants_and_repeats_join_those_that_are_there(tmp_path: Path) -> None:
     first, second = items_of("short", "guide")
     begin(tmp_path, (first,), open_variants(["plato"]), repeat=2)
