@@ -28,7 +28,8 @@ def command_line() -> TyperGroup:
 class LazyCommand(TyperCommand):
     """A command of which only the name and the summary are known until it is called.
 
-    Its entry point is a function whose parameters are declared as Typer reads them.
+    Its entry point is a function whose parameters are declared as Typer reads them, or a `typer.Typer`
+    with commands of its own.
     """
 
     def __init__(self, entry: EntryPoint) -> None:
@@ -37,23 +38,25 @@ class LazyCommand(TyperCommand):
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Import the command, which takes over from here."""
-        app = typer.Typer(add_completion=False)
-        app.command(self.name)(self._entry.load())
+        app = loaded = self._entry.load()
+        if not isinstance(loaded, typer.Typer):
+            app = typer.Typer(add_completion=False)
+            app.command(self.name)(loaded)
         return get_command(app).make_context(*args, **kwargs)
 
 
 def _summary(entry: EntryPoint) -> str:
-    """The first line of the function's docstring, read from its source."""
+    """The first line of the function's docstring, or of a Typer's module's, read from its source."""
     try:
         spec = _find(entry.module)
-        source = Path(spec.origin).read_bytes() if spec and spec.origin else b""
-        statements = ast.parse(source).body
+        module = ast.parse(Path(spec.origin).read_bytes() if spec and spec.origin else b"")
     except (OSError, SyntaxError, ValueError):  # A plugin that is broken breaks nothing else.
         return ""
-    for statement in statements:
+    told: ast.Module | ast.FunctionDef = module
+    for statement in module.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == entry.attr:
-            return (ast.get_docstring(statement) or "").partition("\n")[0]
-    return ""
+            told = statement
+    return (ast.get_docstring(told) or "").partition("\n")[0]
 
 
 def _find(module: str) -> ModuleSpec | None:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from flowdecode.result import NodeRecord, Result
-from flowdecode.timeline.markup import Markup, element
+from flowdecode.timeline.markup import Markup, element, join
 from flowdecode.timeline.parts import LOST, label, look, nothing, percent, seconds, section, tokens
 from flowdecode.timeline.phases import PHASES, Phase, critical_path, phases_of
 
-__all__ = ["bars"]
+__all__ = ["bars", "chart"]
 
 
 class Bar(NamedTuple):
@@ -26,8 +26,22 @@ class Bar(NamedTuple):
 
 def bars(result: Result) -> Markup:
     """The section with the legend, the axis and the bars."""
+    if not result.nodes:
+        return section("Timeline", nothing())
+    return section(
+        "Timeline",
+        element("p", "Seconds since the run's start. Open a node to see its figures and its text."),
+        chart(result),
+    )
+
+
+def chart(result: Result, *, until: float = 0.0, name: str = "node") -> Markup:
+    """The legend, the axis and the bars; the axis goes to `until` seconds at least.
+
+    Charts of one page need each a `name` of their own.
+    """
     lives = [phases_of(node, result.duration) for node in result.nodes]
-    total = max([result.duration, *[phases[-1].end for phases in lives if phases]]) or 1.0
+    total = max([until, result.duration, *[phases[-1].end for phases in lives if phases]]) or 1.0
     pace = critical_path(result.nodes) if len(result.nodes) > 1 else ()
     drawn = [
         tuple([phase for phase in phases if phase.seconds >= total / 1000]) or phases[-1:] for phases in lives
@@ -36,17 +50,13 @@ def bars(result: Result) -> Markup:
         Bar(node, phases, seen, node.id in pace)
         for node, phases, seen in zip(result.nodes, lives, drawn, strict=True)
     ]
-    if not all_bars:
-        return section("Timeline", nothing())
     step, labels = _ticks(total)
     axis = [
         element("span", said, style=f"left:{percent(index * step, total)}")
         for index, said in enumerate(labels)
     ]
-    rows = [_row(bar, number, total) for number, bar in enumerate(all_bars, start=1)]
-    return section(
-        "Timeline",
-        element("p", "Seconds since the run's start. Open a node to see its figures and its text."),
+    rows = [_row(bar, f"{name}-{number}", total) for number, bar in enumerate(all_bars, start=1)]
+    return join(
         _legend(all_bars),
         element(
             "div",
@@ -68,7 +78,7 @@ def _legend(all_bars: list[Bar]) -> Markup:
     return element("ul", *items, class_="legend", aria_label="Legend")
 
 
-def _row(bar: Bar, number: int, total: float) -> Markup:
+def _row(bar: Bar, name: str, total: float) -> Markup:
     node = bar.node
     drawn = [
         element(
@@ -87,7 +97,7 @@ def _row(bar: Bar, number: int, total: float) -> Markup:
         element("span", *drawn, class_="track", role="img", aria_label=f"{_story(bar)}; {node.status}"),
         element("span", tokens(node), element("span", node.status, class_="status"), class_="result"),
     )
-    return element("li", element("details", summary, _detail(bar), class_=look(node)), id=f"node-{number}")
+    return element("li", element("details", summary, _detail(bar), class_=look(node)), id=name)
 
 
 def _end_mark(bar: Bar) -> str:

@@ -21,7 +21,7 @@ from flowdecode.strategy import Strategy
 from flowdecode.template import fill_template
 from flowdecode_graphs.prompts import Prompts
 
-__all__ = ["Skeleton"]
+__all__ = ["Skeleton", "ask_route"]
 
 MAX_POINTS = 10
 MAX_ROUTER_TOKENS = 8
@@ -54,11 +54,11 @@ class Skeleton(Strategy, frozen=True, kw_only=True):
         """Ask for the route, for the skeleton, and then for all points at once."""
         prompts = self.prompts or Prompts.for_engine(graph.backend.engine)
         if self.router:
-            choice = _CHOICE.search(await _ask(graph, "router", prompts.router, MAX_ROUTER_TOKENS))
-            if choice is None or choice[1] != "A":
-                said = choice[1] if choice else "neither A, B nor C"
+            route = await ask_route(graph, prompts)
+            if route != "A":
                 await graph.fall_back(
-                    f"the model said that a list of independent points would not do: {said}"
+                    "the model said that a list of independent points would not do: "
+                    f"{route or 'neither A, B nor C'}"
                 )
                 return
         skeleton = await _ask(graph, "skeleton", prompts.skeleton, MAX_SKELETON_TOKENS)
@@ -71,6 +71,12 @@ class Skeleton(Strategy, frozen=True, kw_only=True):
         )
         for point in points:
             _expand(graph, prompts, skeleton, point, offset)
+
+
+async def ask_route(graph: Graph, prompts: Prompts) -> str | None:
+    """A, B or C, as the model chooses; None where it says something else."""
+    choice = _CHOICE.search(await _ask(graph, "router", prompts.router, MAX_ROUTER_TOKENS))
+    return choice[1] if choice else None
 
 
 async def _ask(graph: Graph, node_id: str, question: str, max_tokens: int) -> str:

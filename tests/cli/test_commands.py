@@ -19,24 +19,42 @@ def late(name: str, *, loud: bool = False) -> None:
     print(name.upper() if loud else name)
 '''
 
+APP = '''
+"""Several commands under one name."""
+
+import typer
+
+several = typer.Typer()
+
+@several.command()
+def first(word: str) -> None:
+    print(word)
+
+@several.command()
+def second() -> None:
+    """The other one."""
+'''
+
 
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A distribution with the commands `late`, `lost` (no such module) and `torn` (no Python)."""
+    """A distribution with the commands `late`, `several`, `lost` (no such module) and `torn` (no Python)."""
     info = tmp_path / "late-1.0.dist-info"
     info.mkdir()
     info.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: late\nVersion: 1.0\n")
     info.joinpath("entry_points.txt").write_text(
         "[flowdecode.commands]\nlate = late_plugin.command:late\n"
+        "several = late_plugin.several:several\n"
         "lost = late_plugin.lost:lost\ntorn = late_plugin.torn:torn\n"
     )
     package = tmp_path / "late_plugin"
     package.mkdir()
     package.joinpath("__init__.py").touch()
     package.joinpath("command.py").write_text(LATE)
+    package.joinpath("several.py").write_text(APP)
     package.joinpath("torn.py").write_text("def torn(")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    for name in ("late_plugin", "late_plugin.command"):
+    for name in ("late_plugin", "late_plugin.command", "late_plugin.several"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -83,6 +101,20 @@ def test_help_of_a_plugin_shows_its_own_options(capsys: pytest.CaptureFixture[st
     assert "flowdecode late" in help_text
     assert "And say so." in help_text
     assert "--loud" in help_text
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_plugin_may_have_commands_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "Several commands under one name." in capsys.readouterr().out
+    assert main(["several", "first", "tea"]) == 0
+    assert capsys.readouterr().out == "tea\n"
+    assert main(["several", "--help"]) == 0
+    help_text = capsys.readouterr().out
+    assert "flowdecode several" in help_text
+    assert "The other one." in help_text
+    assert main(["several", "third"]) == 2
+    assert "No such command 'third'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
