@@ -16,7 +16,15 @@ PROMPT, TEA, COFFEE = (
     Promised([10, 11], [90, 20, 21, 91], 10),
     Promised([12], [90, 30, 91], 20),
 )
-PARTS = [PROMPT, TEA, Said([4]), COFFEE, Said([5]), Waited([80, 81]), Said([6, 7])]
+PARTS: list[Said | Promised | Waited] = [
+    PROMPT,
+    TEA,
+    Said([4]),
+    COFFEE,
+    Said([5]),
+    Waited([80, 81]),
+    Said([6, 7]),
+]
 
 
 def seen(layout: Layout, token: int) -> list[int]:
