@@ -42,7 +42,7 @@ class Table(NamedTuple):
 
 
 def written(estimate: Estimate | None, unit: str = "", decimals: int = 2) -> Cell:
-    """An estimate with its confidence interval; `%` is of a share."""
+    """An estimate with its confidence interval, which one prompt can't give; `%` is of a share."""
     if estimate is None:
         return Cell("-")
     scale, end = (100, " %") if unit == "%" else (1, "x" if unit == "x" else f" {unit}" if unit else "")
@@ -50,7 +50,7 @@ def written(estimate: Estimate | None, unit: str = "", decimals: int = 2) -> Cel
     value, low, high = (
         f"{scale * each:,.{places}f}" for each in (estimate.value, estimate.low, estimate.high)
     )
-    return Cell(value + end, f"{low} to {high}")
+    return Cell(value + end, f"{low} to {high}" if estimate.count > 1 else "")
 
 
 def facts(summary: Summary) -> list[tuple[str, str]]:

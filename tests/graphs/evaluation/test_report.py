@@ -140,6 +140,7 @@ def test_figures_are_written_with_their_intervals() -> None:
     assert str(written(Estimate(1.234, 1.1, 1.4, 9), "x")) == "1.23x (1.10 to 1.40)"
     assert str(written(Estimate(0.5, 0.25, 0.75, 9), "%")) == "50 % (25 to 75)"
     assert str(written(Estimate(1234.5, 1000, 2000, 9), "", 0)) == "1,234 (1,000 to 2,000)"
+    assert str(written(Estimate(0.5, 0.5, 0.5, 1))) == "0.50", "one prompt says nothing of others"
     assert str(written(None)) == "-"
 
 
