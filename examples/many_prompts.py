@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
 
 import flowdecode
 
-BACKEND = os.environ.get("FLOWDECODE_BACKEND") or f"scripted:{Path(__file__).with_name('atlas.jsonl')}"
+BACKEND = os.environ.get("FLOWDECODE_BACKEND", "local:")
 CONCURRENCY = 3
 QUESTIONS = [
     "What is the craft of Bramuvar?",

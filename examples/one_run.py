@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from pathlib import Path
 
 import flowdecode
 
-BACKEND = os.environ.get("FLOWDECODE_BACKEND") or f"scripted:{Path(__file__).with_name('atlas.jsonl')}"
+BACKEND = os.environ.get("FLOWDECODE_BACKEND", "local:")
 PROMPT = (
     "Help me with a trip to Jaskalda. I need a hotel for 5 nights, two days around it, and the total cost. "
     "Also tell me about the kitchen."

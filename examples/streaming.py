@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
 
 import flowdecode
 from flowdecode.events import AnswerDelta, FellBack, NodeFailed, NodeFinished, NodePlanned, NodeStarted
 
-BACKEND = os.environ.get("FLOWDECODE_BACKEND") or f"scripted:{Path(__file__).with_name('atlas.jsonl')}"
+BACKEND = os.environ.get("FLOWDECODE_BACKEND", "local:")
 PROMPT = (
     "Help me with a trip to Jaskalda. I need a hotel for 5 nights, two days around it, and the total cost. "
     "Also tell me about the kitchen."

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -17,7 +16,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProces
 
 import flowdecode
 
-BACKEND = os.environ.get("FLOWDECODE_BACKEND") or f"scripted:{Path(__file__).with_name('atlas.jsonl')}"
+BACKEND = os.environ.get("FLOWDECODE_BACKEND", "local:")
 PROMPT = (
     "Help me with a trip to Jaskalda. I need a hotel for 5 nights, two days around it, and the total cost. "
     "Also tell me about the kitchen."

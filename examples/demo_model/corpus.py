@@ -40,7 +40,7 @@ KINDS: dict[Kind, float] = {
     "outside": 1,
 }
 """How often each kind is asked."""
-PLANS_ONLY = 0.6
+PLANS_ONLY = 0.4
 """Of the runs with a plan or a skeleton, those of which only that is kept: short, and all about order."""
 LONG_GUIDES = 0.25
 """Of the long guides, what is kept: their colour is learnt soon."""

@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Muon's, for the matrices of the layers."""
     other_rate: float = 3e-3
     """AdamW's, for embeddings and norms."""
+    rate: float = 1.0
+    """Of both; a later stage starts lower."""
     warm_up_steps: int = 40
     flat: float = 0.4
     """The share of the time after which the rates fall."""
@@ -153,7 +155,7 @@ class Training:
         loss.backward()
         for optimizer, full in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = full * rate
+                group["lr"] = full * self.settings.rate * rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1

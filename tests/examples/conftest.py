@@ -38,6 +38,7 @@ def start(tmp_path: Path) -> Start:
     def start(name: str, backend: str | None = None) -> subprocess.Popen[str]:
         others = ("FLOWDECODE_", "LANGCHAIN_", "LANGSMITH_", "OPENAI_", "PYTHON")
         env = {key: value for key, value in os.environ.items() if not key.startswith(others)}
+        env["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
         if backend is not None:
             env["FLOWDECODE_BACKEND"] = backend
         return subprocess.Popen(

@@ -17,7 +17,7 @@ __all__ = ["ATLAS", "DEMO", "EXAMPLES", "Watched", "fast", "hanging"]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DEMO = read_replies(str(EXAMPLES / "demo.jsonl"))
-ATLAS = read_replies(str(EXAMPLES / "atlas.jsonl"))
+ATLAS = read_replies(str(Path(__file__).with_name("atlas.jsonl")))
 """What stands in for the demo model."""
 
 
