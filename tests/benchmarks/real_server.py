@@ -26,6 +26,8 @@ from flowdecode.usage import Usage
 from flowdecode_backends.sglang_client import SGLang
 from flowdecode_graphs.plato import Plato
 from flowdecode_graphs.prompts import Prompts
+from tests.benchmarks import early_prefill
+from tests.benchmarks.early_prefill import flush, prefilled
 from tests.benchmarks.forced_plan import LEVELS, NODES, PLAN, QUESTION, Forced, Measured
 from tests.benchmarks.measure import table
 from tests.sglang_server import environment
@@ -57,7 +59,7 @@ async def with_flowdecode(url: str, plato: Plato, *, salted: bool = False, warm:
         result = await flow.run(QUESTION, strategy=plato, on_error="raise")
         seconds = time.perf_counter() - start
     usage = result.usage
-    assert [record.usage.completion_tokens for record in result.nodes if record.kind != "plan"] == [
+    assert [record.usage.completion_tokens for record in result.nodes if record.id.isdigit()] == [
         tokens for _, tokens, _ in NODES.values()
     ], result.nodes
     return Measured(seconds, backend.sent, usage.prompt_tokens, usage.cached_tokens, 0)
@@ -123,18 +125,6 @@ async def with_fork(url: str) -> Measured:
     return msgspec.json.decode(output.strip().splitlines()[-1], type=Measured)
 
 
-async def flush(url: str) -> None:
-    """Empty the server's prefix cache."""
-    async with aiohttp.ClientSession() as session, session.post(url + "/flush_cache?timeout=20") as response:
-        assert response.status == 200, await response.text()
-
-
-async def prefilled(url: str) -> int:
-    """Tokens that the server has computed for prompts since its start."""
-    async with aiohttp.ClientSession() as session, session.get(url + "/v1/loads") as response:
-        return int((await response.json())["loads"][0]["total_prefill_uncached_tokens"])
-
-
 async def measured(url: str, way: Way) -> Measured:
     """One run with a cold cache."""
     await flush(url)
@@ -152,15 +142,16 @@ async def main(*, quick: bool) -> str:
         model = save_random(Path(folder) / "model")
         rounds = 1 if quick else 5
         rows: list[list[object]] = []
-        plan = ""
+        plan = early = ""
         for policy in ("fcfs", "lpm"):
             flags = ("--incremental-streaming-output", "--schedule-policy", policy)
             with Server(model, Path(folder) / policy, *flags) as server:
                 await asyncio.to_thread(server.wait)
                 rows += [[policy, *row] for row in await siblings(server.url, rounds=rounds)]
                 plan = plan or await compared(server.url, model, rounds=rounds)
+                early = early or await early_prefill.compared(server.url, rounds=rounds)
         columns = ["policy", "siblings", "seconds", "prompt tokens", "prefilled"]
-        return f"{plan}\n\n{table(columns, rows)}"
+        return f"{plan}\n\n{early}\n\n{table(columns, rows)}"
 
 
 async def siblings(url: str, *, rounds: int) -> list[list[object]]:
@@ -203,6 +194,8 @@ async def compared(url: str, model: Path, *, rounds: int) -> str:
     ways: dict[str, Way] = {
         "flowdecode, spine": lambda: with_flowdecode(url, Plato()),
         "flowdecode, canonical": lambda: with_flowdecode(url, Plato(layout="canonical")),
+        "flowdecode, spine, early prefill": lambda: with_flowdecode(url, Plato(early_prefill=64)),
+        "flowdecode, spine, parts don't see the plan": lambda: with_flowdecode(url, Plato(plan_view="none")),
         "flowdecode, spine, no warming": lambda: with_flowdecode(url, Plato(), warm=0),
         "flowdecode, spine, not pipelined": lambda: with_flowdecode(url, Plato(pipelined=False)),
         "flowdecode, no shared prefixes": lambda: with_flowdecode(url, Plato(), salted=True),

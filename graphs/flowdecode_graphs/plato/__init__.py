@@ -36,6 +36,9 @@ class Plato(Strategy, frozen=True, kw_only=True):
     """`spine`: a part goes on with its longest parent's conversation; `canonical`: head, plan, parents."""
     plan_view: PlanView = "so-far"
     """How much of the plan a part sees; `full` makes all parts wait for the plan's end."""
+    early_prefill: int = 0
+    """From how many uncached tokens on what is known of a part's prompt is prefilled while its last parent
+    still decodes, by a request of one wasted token; 0: never, as the spine is mostly that last parent."""
     prompts: Prompts | None = None
     """None: the model's own prompt pack, else the standard one."""
     backends: Mapping[Difficulty, str | Backend] = {}
@@ -50,6 +53,8 @@ class Plato(Strategy, frozen=True, kw_only=True):
                 raise ConfigurationError(
                     f"Expected one of {', '.join(choices)}, got {value!r} - at `{name}`."
                 )
+        if self.early_prefill < 0:
+            raise ConfigurationError(f"Expected at least 0, got {self.early_prefill} - at `early_prefill`.")
 
     async def grow(self, graph: Graph) -> None:
         """Decode the plan and its parts; answer sequentially where the plan gains nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -63,6 +64,19 @@ class Contexts:
 
     def part(self, node: PlanNode) -> Context:
         """A part's context: its base, the lines that this lacks, the other parents, the instruction."""
+        base, turn = self._known(node)
+        return self._cache.extend(base, *turn, Block("user", self._instruction(node)))
+
+    def beginning(self, node: PlanNode) -> Context | None:
+        """What of a part's context is there while parents still decode; None: no more than its base."""
+        source = self._sources[node.id]
+        if source.spine is not None and not self.outputs[source.spine].ended:
+            return None
+        base, turn = self._known(node)
+        return self._cache.extend(base, *turn) if turn else None
+
+    def _known(self, node: PlanNode) -> tuple[Context, list[Block]]:
+        """A part's base, and what follows it up to the first parent that has no answer yet."""
         source = self._sources[node.id]
         base = self._base(node)
         if source.spine is not None:
@@ -73,9 +87,9 @@ class Contexts:
             plain = [Block(block.role, block.text) for block in base.blocks()]
             base = self._cache.context(plain, base.chat_template_kwargs)
         turn = ["\n\n" if base.block.role == "user" else "", self._missing_lines(node, source)]
-        turn += [self._answer_of(parent) for parent in source.others]
-        turn.append(self._instruction(node))
-        return self._cache.extend(base, *(Block("user", text) for text in turn if text))
+        answered = takewhile(lambda parent: self.outputs[parent].ended, source.others)
+        turn += [self._answer_of(parent) for parent in answered]
+        return base, [Block("user", text) for text in turn if text]
 
     def _base(self, node: PlanNode) -> Context:
         """The head, with as much of the plan as a part is to see."""

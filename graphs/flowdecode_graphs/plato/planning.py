@@ -18,6 +18,7 @@ from flowdecode_graphs.plato.contexts import Contexts
 from flowdecode_graphs.plato.grammar import PLAN_GRAMMAR
 from flowdecode_graphs.plato.language import PlanParser
 from flowdecode_graphs.plato.layout import can_overlap
+from flowdecode_graphs.plato.prefill import EarlyPrefill
 from flowdecode_graphs.plato.text import PlanText
 from flowdecode_graphs.prompts import Prompts
 
@@ -49,6 +50,8 @@ class Planning:
         self._contexts = Contexts(settings, self._prompts, graph)
         self._pipelined = settings.pipelined and settings.plan_view != "full"
         self._backends = backends or {}
+        worth = settings.early_prefill
+        self._prefill = EarlyPrefill(graph, self._contexts, worth=worth) if worth else None
         self._committed = committed
         self._is_committed = False
         self._any_shown = False
@@ -132,12 +135,13 @@ class Planning:
             slot = self._graph.answer.open(self._prompts.gap + heading if self._any_shown else heading)
             self._any_shown = True
         outputs = self._contexts.outputs
+        backend = self._backends.get(node.difficulty) if node.difficulty else None
         outputs[node.id] = self._graph.add(
             Decode(
                 context=lambda: self._contexts.part(node),
                 sampling=self._graph.sampling,
                 shares_allowance=node.shown,
-                backend=self._backends.get(node.difficulty) if node.difficulty else None,
+                backend=backend,
             ),
             parents=[outputs[parent] for parent in node.parents],
             id=str(node.id),
@@ -146,3 +150,5 @@ class Planning:
             offset=offset,
             slot=slot,
         )
+        if self._prefill is not None:
+            self._prefill.watch(node, backend)
