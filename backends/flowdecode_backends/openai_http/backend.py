@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
+import anyio
 import msgspec
 from openai import (
     DEFAULT_CONNECTION_LIMITS,
@@ -94,7 +94,7 @@ class OpenAIHTTP:
         self._prefill = prefill
         self._timeout = timeout
         self._users = 0
-        self._opening = asyncio.Lock()
+        self._opening = anyio.Lock()
         self._engine: Engine | None = None
 
     @property
@@ -215,7 +215,7 @@ class OpenAIHTTP:
             return []
         except APIConnectionError as error:
             raise unreachable(error, self.address) from None
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, suppress
@@ -88,11 +89,17 @@ class ChatStream(AbstractAsyncContextManager["ChatStream"]):
             ) from None
         except APIConnectionError as error:
             raise unreachable(error, backend.address) from None
+        except (TypeError, ValueError) as error:
+            raise RequestRejected(f"Expected a request that JSON can hold: {error}") from error
+        except Exception as error:  # the client lets through what befalls the text of a refusal
+            raise self._broken(error) from None
         self._bytes: AsyncIterator[bytes] = response.iter_bytes()
         kind = response.headers.get("content-type", "")
         if not kind.startswith("text/event-stream"):
             try:
                 text = await response.text()
+            except Exception as error:
+                raise self._broken(error) from None
             finally:
                 await self._opened.__aexit__(None, None, None)
             raise backend.safe(_no_stream(kind, text))
@@ -132,11 +139,8 @@ class ChatStream(AbstractAsyncContextManager["ChatStream"]):
         """Wait for more of the stream, and cut it into events."""
         try:
             data = await anext(self._bytes, None)
-        except Exception as error:  # of httpx or of httpx2, as the client has it: the transport failed
-            raise BackendUnavailable(
-                f"Expected the rest of the stream from {self._backend.address}, the connection failed "
-                f"after {self.usage.completion_tokens} tokens: {type(error).__name__}: {error}"
-            ) from None
+        except Exception as error:
+            raise self._broken(error) from None
         if data is None:
             self._end()
             return
@@ -145,6 +149,13 @@ class ChatStream(AbstractAsyncContextManager["ChatStream"]):
             line[5:].strip()
             for line in lines
             if line.startswith(b"data:")  # the rest are comments and names
+        )
+
+    def _broken(self, error: Exception) -> BackendUnavailable:
+        """The transport failed: with an error of httpx or of httpx2, as the client has it."""
+        return BackendUnavailable(
+            f"Expected the rest of the answer from {self._backend.address}, the connection failed "
+            f"after {self.usage.completion_tokens} tokens: {type(error).__name__}: {error}"
         )
 
     def _end(self) -> None:
@@ -240,7 +251,7 @@ def _no_stream(kind: str, text: str) -> BackendError:
 def _status(error: object) -> int | None:
     """The status that an error carries in itself."""
     code = str(field(error, "code"))
-    return int(code) if code.isdecimal() and 400 <= int(code) < 600 else None
+    return int(code) if re.fullmatch("[45][0-9][0-9]", code) else None
 
 
 def _shown(data: bytes) -> str:

@@ -8,15 +8,17 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+import anyio
 import msgspec
 
 from flowdecode.backend import Load, Request
 from flowdecode.context import Context
-from flowdecode.errors import BackendError, ConfigurationError, RequestRejected
+from flowdecode.errors import BackendError, BackendUnavailable, ConfigurationError, RequestRejected
 from flowdecode.plugins import BackendURL, load_grammars
 from flowdecode_backends.sglang_client.connection import Connection
 from flowdecode_backends.sglang_client.facts import Loads, ModelList, ServerInfo
 from flowdecode_backends.sglang_client.model import served_model
+from flowdecode_backends.sglang_client.reading import UNREADABLE
 from flowdecode_backends.sglang_client.served import Served
 from flowdecode_backends.sglang_client.stream import SGLangStream
 from flowdecode_backends.sglang_client.warming import WORTH_WARMING, Warming
@@ -64,7 +66,7 @@ class SGLang(Served):
         self._patience = restart
         self._headers = dict(headers or {})
         self._users = 0
-        self._opening = asyncio.Lock()
+        self._opening = anyio.Lock()
         self._compiling: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> SGLang:
@@ -82,10 +84,14 @@ class SGLang(Served):
     ) -> None:
         self._users -= 1
         if not self._users:
-            for task in self._compiling:
+            # Another user may open it anew while this waits.
+            connection, compiling = self.connection, [*self._compiling]
+            for task in compiling:
                 _ = task.cancel()
-            await asyncio.gather(*self._compiling, return_exceptions=True)
-            await self.connection.close()
+            try:
+                await asyncio.gather(*compiling, return_exceptions=True)
+            finally:
+                await connection.close()
 
     def decode(self, request: Request) -> SGLangStream:
         return SGLangStream(self, request)
@@ -94,7 +100,7 @@ class SGLang(Served):
         """The server's load as of its last steps; None where it does not tell, as behind a gateway."""
         try:
             return msgspec.json.decode(await self.connection.get("/v1/loads"), type=Loads).load()
-        except (BackendError, msgspec.DecodeError):
+        except (BackendError, *UNREADABLE):
             return None
 
     async def prompt(self, request: Request) -> tuple[int, ...]:
@@ -169,7 +175,7 @@ class SGLang(Served):
                 await connection.first("/server_info", "/get_model_info"), type=ServerInfo
             )
             models = msgspec.json.decode(await connection.first("/v1/models"), type=ModelList)
-        except (msgspec.DecodeError, RequestRejected) as error:
+        except (*UNREADABLE, RequestRejected) as error:
             raise ConfigurationError(
                 f"Expected an SGLang server at {self.url}, it answers like something else: {error} "
                 "Other servers are reached by `openai://host:port/v1?model=NAME`."
@@ -204,7 +210,12 @@ class SGLang(Served):
             "chat_template_kwargs": dict(context.chat_template_kwargs or {}),
         }
         answer = await self.connection.post("/tokenize", body)
-        return tuple(msgspec.json.decode(answer, type=_Tokenised).tokens)
+        try:
+            return tuple(msgspec.json.decode(answer, type=_Tokenised).tokens)
+        except UNREADABLE as error:
+            raise BackendUnavailable(
+                f"Expected token ids of the SGLang server, got {answer[:200]!r}: {error}"
+            ) from None
 
 
 class _Tokenised(msgspec.Struct):

@@ -12,9 +12,10 @@ import aiohttp
 import msgspec
 
 from flowdecode.errors import BackendError, BackendUnavailable, ConfigurationError, RequestRejected
+from flowdecode_backends.openai_http.failures import retry_after
 from flowdecode_backends.sglang_client.reading import failure
 
-__all__ = ["Connection"]
+__all__ = ["LOST", "Connection"]
 
 CONNECT_TIMEOUT = 10.0
 ANSWER_TIMEOUT = 30.0
@@ -25,7 +26,8 @@ PROBE_PAUSE = 0.5
 _log = logging.getLogger("flowdecode")
 _encoder = msgspec.json.Encoder()
 _JSON = {"Content-Type": "application/json"}
-_LOST = (aiohttp.ClientError, ConnectionError, TimeoutError)
+LOST = (aiohttp.ClientError, ConnectionError, TimeoutError)
+"""What a connection fails with."""
 
 
 class Connection:
@@ -76,7 +78,7 @@ class Connection:
         self, path: str, body: dict[str, Any], headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
         """An answer under way; the caller closes it. Raises BackendError."""
-        data = _encoder.encode(body)
+        data = _encoded(body)
         response = None
         while response is None:
             try:
@@ -85,7 +87,7 @@ class Connection:
                 if not self._seen:
                     raise self.unreachable(error) from error
                 await self._restarted(error)
-            except _LOST as error:
+            except LOST as error:
                 raise self.unreachable(error) from error
         if response.status != 200:
             async with response:
@@ -110,7 +112,7 @@ class Connection:
         return BackendUnavailable(f"Expected an SGLang server at {self.base}, the connection failed: {said}")
 
     async def _answer(self, method: str, path: str, body: object) -> bytes:
-        data = None if body is None else _encoder.encode(body)
+        data = None if body is None else _encoded(body)
         timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
         try:
             async with self._session.request(
@@ -122,7 +124,7 @@ class Connection:
                 return await response.read()
         except aiohttp.InvalidURL as error:
             raise ConfigurationError(f"Expected a host and its port, got {self.base!r}.") from error
-        except _LOST as error:
+        except LOST as error:
             raise self.unreachable(error) from error
 
     async def _restarted(self, error: Exception) -> None:
@@ -144,9 +146,16 @@ class Connection:
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> BackendError:
-    text = await response.text(errors="replace")
     try:
-        wait = float(response.headers["Retry-After"])
-    except (KeyError, ValueError):
-        wait = None
-    return failure(response.status, text, wait)
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            text = await response.text(errors="replace")
+    except LOST:
+        text = ""  # the status says enough
+    return failure(response.status, text, retry_after(response.headers))
+
+
+def _encoded(body: object) -> bytes:
+    try:
+        return _encoder.encode(body)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RequestRejected(f"Expected a request that JSON can hold: {error}") from error

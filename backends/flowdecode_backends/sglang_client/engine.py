@@ -9,10 +9,11 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any
 
+import anyio
 import msgspec
 
 from flowdecode.backend import Delta, FinishReason, Load, Request
-from flowdecode.errors import BackendUnavailable, ConfigurationError
+from flowdecode.errors import BackendError, BackendUnavailable, ConfigurationError
 from flowdecode.plugins import BackendURL
 from flowdecode.usage import Usage
 from flowdecode_backends.sglang_client.facts import ServerInfo
@@ -39,13 +40,15 @@ class SGLangEngine(Served):
         self._source = model
         self._arguments = arguments
         self._users = 0
+        self._opening = anyio.Lock()
         self.running = 0
         """Requests whose stream is open."""
 
     async def __aenter__(self) -> SGLangEngine:
-        if not self._users:
-            await self._open()
-        self._users += 1
+        async with self._opening:
+            if not self._users:
+                await self._open()
+            self._users += 1
         return self
 
     async def __aexit__(
@@ -185,7 +188,7 @@ class EngineStream(AbstractAsyncContextManager["EngineStream"]):
             async with asyncio.timeout(LAST_CHUNK):
                 while not self._reading.ended:
                     self._reading.feed(await self._chunk())
-        except (BackendUnavailable, TimeoutError):
+        except (BackendError, TimeoutError):
             return
 
     def _end(self, *, prefilled: bool) -> None:

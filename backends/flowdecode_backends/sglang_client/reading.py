@@ -11,7 +11,10 @@ from flowdecode.errors import BackendError, BackendUnavailable, RateLimited, Req
 from flowdecode.usage import Usage
 from flowdecode_backends.tokens import ChatTokens, Detokenizer, StopStrings
 
-__all__ = ["Chunk", "Reading", "failure"]
+__all__ = ["UNREADABLE", "Chunk", "Reading", "failure"]
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+"""What reading an answer fails with that is not what was expected."""
 
 
 class Finish(msgspec.Struct):
@@ -87,7 +90,7 @@ class Reading:
         if self.finish_reason is not None:
             return Delta("")  # a stop string has ended the text; the rest only counts
         before = len(self.ids)
-        new = chunk.output_ids[len(chunk.output_ids) - (meta.completion_tokens - before) :]
+        new = chunk.output_ids[max(0, len(chunk.output_ids) - (meta.completion_tokens - before)) :]
         self.ids += new
         if self._detokenizer is not None:
             delta = self._decoded(new, finish)

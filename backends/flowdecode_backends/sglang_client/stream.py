@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,10 @@ import anyio
 import msgspec
 
 from flowdecode.backend import Delta, FinishReason, Request
-from flowdecode.errors import BackendUnavailable
+from flowdecode.errors import BackendError, BackendUnavailable
 from flowdecode.usage import Usage
-from flowdecode_backends.sglang_client.reading import Chunk, Reading
+from flowdecode_backends.sglang_client.connection import LOST
+from flowdecode_backends.sglang_client.reading import UNREADABLE, Chunk, Reading
 
 if TYPE_CHECKING:
     from flowdecode_backends.sglang_client.backend import SGLang
@@ -108,7 +109,7 @@ class SGLangStream(AbstractAsyncContextManager["SGLangStream"]):
         event = self._events.pop()
         try:
             return _decoder.decode(event)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise BackendUnavailable(
                 f"Expected a chunk of an SGLang stream, got {event[:200]!r}: {error}"
             ) from None
@@ -119,7 +120,7 @@ class SGLangStream(AbstractAsyncContextManager["SGLangStream"]):
         assert response is not None
         try:
             data = await response.content.readany()
-        except (aiohttp.ClientError, ConnectionError) as error:
+        except LOST as error:
             raise self._backend.connection.unreachable(error) from error
         if not data:
             raise BackendUnavailable(
@@ -139,7 +140,9 @@ class SGLangStream(AbstractAsyncContextManager["SGLangStream"]):
         if not reading.ended:  # our stop string came in a piece that the server goes on behind
             await self._abort()
         elif not response.content.at_eof():
-            await response.read()
+            with suppress(*LOST):  # the answer is complete, whatever becomes of its connection
+                async with asyncio.timeout(LAST_CHUNK):
+                    await response.read()
 
     async def _abort(self) -> None:
         self._aborted = True
@@ -148,5 +151,5 @@ class SGLangStream(AbstractAsyncContextManager["SGLangStream"]):
             async with asyncio.timeout(LAST_CHUNK):
                 while not self._reading.ended:
                     self._reading.feed(await self._chunk())
-        except (BackendUnavailable, TimeoutError):
+        except (BackendError, TimeoutError):
             return

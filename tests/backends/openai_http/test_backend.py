@@ -126,6 +126,22 @@ async def test_it_may_be_entered_twice() -> None:
 # Keys
 
 
+def test_one_event_loop_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main(backend: OpenAIHTTP) -> None:
+        async with ChatServer(says("x")) as server:
+            monkeypatch.setattr(backend, "_base_url", f"http://127.0.0.1:{server.port}/v1")
+
+            async def use() -> None:
+                async with backend:
+                    assert backend.engine.model == "tiny"
+
+            await asyncio.gather(use(), use(), use())  # the first one's opening is waited for
+
+    backend = OpenAIHTTP("http://127.0.0.1/v1")
+    asyncio.run(main(backend))
+    asyncio.run(main(backend))
+
+
 @pytest.mark.anyio
 async def test_a_key_goes_with_every_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "k-mine")

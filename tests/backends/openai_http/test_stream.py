@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from aiohttp import web
 
 from flowdecode.backend import Backend, Request
 from flowdecode.context import Block, Context
@@ -226,6 +227,36 @@ async def test_faults_in_the_stream_are_our_errors(
     with pytest.raises(kind, match=message) as caught:
         await answered(last)
     assert caught.type is kind
+
+
+@pytest.mark.parametrize("hold", [False, True], ids=["dropped", "silent"])
+@pytest.mark.parametrize("status", [200, 400, 429, 503])
+async def test_a_refusal_may_break_off(status: int, hold: bool) -> None:
+    async def half(request: web.Request) -> web.StreamResponse:
+        headers = {"Content-Length": "100", "Content-Type": "application/json"}
+        response = web.StreamResponse(status=status, headers=headers)
+        await response.prepare(request)
+        await response.write(b'{"error":')
+        if hold:
+            await asyncio.get_running_loop().create_future()
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    with pytest.raises(BackendUnavailable, match="the connection failed"):
+        await answered(half, "?timeout=0.2")
+
+
+@pytest.mark.parametrize("sampling", [{"stop": ("\ud800",)}, {"temperature": float("inf")}], ids=str)
+async def test_what_json_can_not_hold_is_refused(sampling: dict[str, Any]) -> None:
+    with pytest.raises(RequestRejected, match="Expected a request that JSON can hold"):
+        await answered(says("Never asked."), **sampling)
+
+
+async def test_a_code_that_is_no_status_is_none() -> None:
+    error = json.dumps({"error": {"message": "Odd.", "code": "9" * 5000}})
+    with pytest.raises(BackendUnavailable, match="in the stream: Odd"):
+        await answered(events(error))
 
 
 async def test_what_came_before_a_fault_was_streamed() -> None:
