@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -30,6 +31,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model that the servers serve."""
     return demo_or_random(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def endless(model_folder: Path) -> dict[int, float]:
+    """The `logit_bias` under which an answer goes on to its `max_tokens`: a trained model says little."""
+    ends = json.loads((model_folder / "config.json").read_text())["eos_token_id"]
+    return dict.fromkeys(ends if isinstance(ends, list) else [ends], -100.0)
 
 
 @pytest.fixture(scope="session")

@@ -71,9 +71,11 @@ async def test_a_child_of_a_finished_parent_finds_all_of_it(backend: SGLang) -> 
     assert child.usage.cached_tokens >= whole_pages(backend, backend.count_tokens(spoken))
 
 
-async def test_a_child_of_a_running_parent_finds_its_prompt(backend: SGLang) -> None:
+async def test_a_child_of_a_running_parent_finds_its_prompt(
+    backend: SGLang, endless: dict[int, float]
+) -> None:
     parent = cold()
-    async with backend.decode(request(parent, 400, temperature=1.0)) as decoding:
+    async with backend.decode(request(parent, 400, temperature=1.0, logit_bias=endless)) as decoding:
         stream = aiter(decoding)
         first = await anext(stream)
         spoken = parent.extend(Block("assistant", first.text, first.tokens))
@@ -81,10 +83,12 @@ async def test_a_child_of_a_running_parent_finds_its_prompt(backend: SGLang) -> 
         assert child.usage.cached_tokens >= whole_pages(backend, backend.count_tokens(parent))
 
 
-async def test_a_child_of_an_aborted_parent_finds_what_it_had(backend: SGLang) -> None:
+async def test_a_child_of_an_aborted_parent_finds_what_it_had(
+    backend: SGLang, endless: dict[int, float]
+) -> None:
     parent = cold()
     deltas: list[Delta] = []
-    async with backend.decode(request(parent, 400, temperature=1.0)) as decoding:
+    async with backend.decode(request(parent, 400, temperature=1.0, logit_bias=endless)) as decoding:
         async for delta in decoding:
             deltas.append(delta)
             if len(deltas) == 12:
@@ -164,13 +168,15 @@ async def test_text_mode_goes_through_the_servers_tokenizer(server: Server) -> N
 # Cancelling, priorities, load
 
 
-async def test_what_is_cancelled_does_not_run_on(backend: SGLang) -> None:
+async def test_what_is_cancelled_does_not_run_on(backend: SGLang, endless: dict[int, float]) -> None:
+    never: Any = {"temperature": 1.0, "logit_bias": endless}
+
     async def leave(number: int) -> None:
-        async with backend.decode(request(cold(f"{number} cups"), 2000, temperature=1.0)) as decoding:
+        async with backend.decode(request(cold(f"{number} cups"), 1500, **never)) as decoding:
             await anext(aiter(decoding))
 
     async def wait(number: int) -> None:
-        await said(backend, cold(f"{number} pots"), 2000, temperature=1.0)
+        await said(backend, cold(f"{number} pots"), 1500, **never)
 
     waiting = [asyncio.create_task(wait(number)) for number in range(4)]
     await asyncio.gather(*(leave(number) for number in range(4)))
@@ -193,18 +199,17 @@ async def idle(backend: SGLang) -> None:
     await until_load(backend, lambda load: load.running + load.waiting == 0)
 
 
-async def test_a_cancelled_run_leaves_nothing_running(backend: SGLang) -> None:
-    async with flowdecode.stream(WORDS, backend=backend, strategy="sequential", max_tokens=2000) as run:
+async def test_a_cancelled_run_leaves_nothing_running(backend: SGLang, endless: dict[int, float]) -> None:
+    sampling: Any = {"max_tokens": 1500, "logit_bias": endless}
+    async with flowdecode.stream(WORDS, backend=backend, strategy="sequential", **sampling) as run:
         async for _ in run.text:
             break
     await idle(backend)
 
 
-async def test_the_higher_priority_goes_first(server: Server) -> None:
+async def test_the_higher_priority_goes_first(server: Server, endless: dict[int, float]) -> None:
     async with SGLang(server.url) as backend:
         assert backend.engine.capabilities.priority
-        assert backend.tokens is not None
-        endless = dict.fromkeys(backend.tokens.stop_ids(), -100.0)
         started: list[str] = []
 
         async def ask(name: str, priority: int, tokens: int) -> None:
@@ -233,11 +238,14 @@ async def test_the_higher_priority_goes_first(server: Server) -> None:
 # Loss
 
 
-async def test_a_server_that_is_killed_and_restarted_costs_time_only(lpm_server: Server) -> None:
+async def test_a_server_that_is_killed_and_restarted_costs_time_only(
+    lpm_server: Server, endless: dict[int, float]
+) -> None:
     async with SGLang(lpm_server.url, restart=300) as backend, flowdecode.connect(backend) as flow:
         parts = Parts(parts=tuple(Part(question=f"{n}. {WORDS}") for n in range(4)), retry=Retry())
         tokens = 120
-        async with flow.stream("ignored", strategy=parts, temperature=1.0, max_tokens=4 * tokens) as run:
+        sampling: Any = {"temperature": 1.0, "max_tokens": 4 * tokens, "logit_bias": endless}
+        async with flow.stream("ignored", strategy=parts, **sampling) as run:
             seen = 0
             async for event in run:
                 seen += isinstance(event, NodeDelta)
