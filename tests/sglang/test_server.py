@@ -26,7 +26,10 @@ def test_servers_answer_from_the_model(servers: tuple[Server, Server]) -> None:
     answers = [
         _get(
             server.url + "/generate",
-            {"text": "What is tea?", "sampling_params": {"max_new_tokens": 8, "temperature": 0}},
+            {
+                "text": "What is tea?",
+                "sampling_params": {"max_new_tokens": 8, "temperature": 0, "ignore_eos": True},
+            },
         )
         for server in servers
     ]

@@ -110,7 +110,7 @@ async def siblings(backend: SGLang, head: Context) -> list[int]:
 
 async def test_siblings_follow_a_warmed_prefix(backend: SGLang, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warming, "LONGEST_HOLD", 60.0)  # a busy machine may take longer than siblings wait
-    text = WORDS * 3
+    text = WORDS * 6
     heads = [cold(text), cold(text)]
     shared = backend.count_tokens(heads[0])
     warmed = sorted(await siblings(backend, heads[0]))
@@ -119,7 +119,8 @@ async def test_siblings_follow_a_warmed_prefix(backend: SGLang, monkeypatch: pyt
         cold_ones = await siblings(unwarmed, heads[1])
         assert unwarmed.warming.held == 0
     most = backend.count_tokens(heads[0].extend(Block("user", "Part 7."))) + 20 - whole_pages(backend, shared)
-    assert warmed[-1] > shared, "one of them computes the prefix"
+    head = backend.count_tokens(cold("")) + backend.info.page_size  # the template's part of it is known
+    assert warmed[-1] > shared - head, "one of them computes the prefix"
     assert all(uncached <= most for uncached in warmed[:-1])
     assert sum(warmed) <= sum(cold_ones)
 
