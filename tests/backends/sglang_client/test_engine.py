@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 
@@ -34,3 +35,16 @@ async def test_without_sglang_it_says_what_to_install(
 async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is none on this machine"):
         await open_backend(f"sglang-engine:{tmp_path / 'none'}").__aenter__()
+
+
+async def test_one_engine_is_started_for_all_who_enter(tokenizer_folder: Path) -> None:
+    class Counting(SGLangEngine):
+        started = 0
+
+        async def _open(self) -> None:
+            self.started += 1
+            await asyncio.sleep(0)
+
+    engine = Counting(str(tokenizer_folder))
+    await asyncio.gather(engine.__aenter__(), engine.__aenter__())
+    assert engine.started == 1

@@ -136,7 +136,7 @@ async def test_users_come_while_others_leave(tokenizer_folder: Path) -> None:
             async with backend:
                 await read(backend, request())
 
-        await asyncio.gather(*(use(5 * number) for number in range(40)))
+        await asyncio.gather(*(use(5 * number) for number in range(12)))
 
 
 def test_one_event_loop_after_another(tokenizer_folder: Path) -> None:
