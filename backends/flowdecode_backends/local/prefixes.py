@@ -9,6 +9,10 @@ from flowdecode_backends.radix import RadixTree
 
 __all__ = ["Prefixes"]
 
+_WORTH_SHARING = 16
+"""Tokens from which on a prefix is shared: shorter ones, a chat template's first, are sooner computed
+once more than attended over apart from the rest at every step."""
+
 _EVICTED_AT_ONCE = 64
 """The part of the pool that is freed when it is full, so that not every step has to look for slots."""
 
@@ -27,12 +31,13 @@ class Prefixes:
 
     def known(self, tokens: tuple[int, ...]) -> int:
         """How many of the first tokens are cached; the last one is always computed, for its logits."""
-        return self.tree.find(tokens[:-1])
+        known = self.tree.find(tokens[:-1])
+        return known if known >= _WORTH_SHARING else 0
 
     def open(self, job: Job, tokens: tuple[int, ...]) -> None:
         """Give a job a thread behind the longest known prefix of `tokens`, the rest pending."""
         thread = Thread(self.pool)
-        known = self.tree.match(tokens[:-1])
+        known = self.tree.match(tokens[: self.known(tokens)])
         self.tree.lock(known.node)
         job.node, job.base, job.published = known.node, known.length, known.length
         job.given = set()
