@@ -83,9 +83,10 @@ async def test_a_gateway_that_knows_the_prefixes_finds_more_of_them(
 
 @pytest.mark.parametrize("scheme", URLS)
 async def test_leaving_a_stream_ends_the_request_behind_the_gateway(
-    gateways: dict[str, Gateway], servers: tuple[Server, Server], scheme: str, endless: dict[int, float]
+    gateways: dict[str, Gateway], servers: tuple[Server, Server], scheme: str
 ) -> None:
-    asked = asks("What is tea?", max_tokens=1900, logit_bias=endless)
+    question = "Write a long guide to Yarralda: its food, festival, craft, history and landmark."
+    asked = asks(question, max_tokens=1900)
     async with open_backend(URLS[scheme].format(gateways["cache_aware"].address)) as backend:
         async with backend.decode(asked) as decoding:
             async for _ in decoding:

@@ -63,7 +63,8 @@ async def test_it_is_known_for_what_it_is(backend: Backend, served: Server) -> N
 
 
 async def test_streams_as_far_as_it_may(backend: Backend, endless: dict[int, float]) -> None:
-    asked = asks("What is tea?", max_tokens=24, logit_bias=endless)
+    question = "What is tea, where does it come from, and how is it made?"  # more than a page
+    asked = asks(question, max_tokens=24, logit_bias=endless)
     text, reason, usage = await read(backend, asked)
     assert (reason, usage.completion_tokens) == ("length", 24)
     assert text
