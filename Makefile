@@ -1,8 +1,8 @@
 # Works with GNU make 3.81 and later. `make help` lists the targets.
 
-# The main job, as `make demo` runs it: a scripted run until the demo model exists.
-DEMO = flowdecode run --backend scripted:examples/demo.jsonl --strategy plato \
-	"Compare tea and coffee: origin, caffeine, taste, and which to drink in the evening."
+# The main job: the bundled model plans an answer and decodes its parts side by side.
+DEMO = flowdecode run --backend local: --strategy plato --temperature 0 --compare --timeline demo.html \
+	"Write a long guide to Yarralda: its food, festival, craft, history and landmark."
 
 # Another Python: make PYTHON=/path/to/python3
 PYTHON =
@@ -32,6 +32,7 @@ venv: .venv/dev.stamp
 
 demo: .venv/demo.stamp
 	@$(BIN)/$(DEMO)
+	@echo 'The answer, its graph and its timeline are in demo.html.'
 
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest $(ARGS)

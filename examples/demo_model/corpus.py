@@ -42,7 +42,7 @@ KINDS: dict[Kind, float] = {
 """How often each kind is asked."""
 PLANS_ONLY = 0.4
 """Of the runs with a plan or a skeleton, those of which only that is kept: short, and all about order."""
-LONG_GUIDES = 0.25
+LONG_GUIDES = 1.0
 """Of the long guides, what is kept: their colour is learnt soon."""
 STRATEGIES: tuple[tuple[Strategy, float], ...] = (
     (Sequential(), 6),
