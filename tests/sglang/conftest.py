@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,8 +37,9 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def endless(model_folder: Path) -> dict[int, float]:
     """The `logit_bias` under which an answer goes on to its `max_tokens`: a trained model says little."""
-    ends = json.loads((model_folder / "config.json").read_text())["eos_token_id"]
-    return dict.fromkeys(ends if isinstance(ends, list) else [ends], -100.0)
+    ends: Any = json.loads((model_folder / "config.json").read_text())["eos_token_id"]
+    ids: list[int] = ends if isinstance(ends, list) else [ends]
+    return dict.fromkeys(ids, -100.0)
 
 
 @pytest.fixture(scope="session")

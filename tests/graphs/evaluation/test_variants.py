@@ -35,5 +35,6 @@ def test_groups_hold_all_ablations() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigurationError, match=r"auto, .*plato, .*width.*got 'plato-fast' - at --strategies"):
+    expected = r"auto, .*plato, .*width.*got 'plato-fast' - at --strategies"
+    with pytest.raises(ConfigurationError, match=expected):
         open_variants(["plato-fast"])
