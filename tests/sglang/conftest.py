@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import pytest
 
 from tests.sglang_server.model import demo_or_random
@@ -37,9 +36,13 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def endless(model_folder: Path) -> dict[int, float]:
     """The `logit_bias` under which an answer goes on to its `max_tokens`: a trained model says little."""
-    ends: Any = json.loads((model_folder / "config.json").read_text())["eos_token_id"]
-    ids: list[int] = ends if isinstance(ends, list) else [ends]
-    return dict.fromkeys(ids, -100.0)
+    config = msgspec.json.decode((model_folder / "config.json").read_bytes(), type=_Config)
+    ends = config.eos_token_id
+    return dict.fromkeys([ends] if isinstance(ends, int) else ends, -100.0)
+
+
+class _Config(msgspec.Struct):
+    eos_token_id: int | list[int]
 
 
 @pytest.fixture(scope="session")
