@@ -21,7 +21,7 @@ from flowdecode.strategy import Strategy
 from flowdecode_backends.tokens import ChatTokens
 from flowdecode_graphs.atlas import Question, questions
 from flowdecode_graphs.atlas.question import Split
-from flowdecode_graphs.atlas.tasks import Guide, Kind
+from flowdecode_graphs.atlas.tasks import Kind
 from flowdecode_graphs.plato import Plato
 from flowdecode_graphs.sequential import Sequential
 from flowdecode_graphs.skeleton import Skeleton
@@ -42,8 +42,6 @@ KINDS: dict[Kind, float] = {
 """How often each kind is asked."""
 PLANS_ONLY = 0.4
 """Of the runs with a plan or a skeleton, those of which only that is kept: short, and all about order."""
-LONG_GUIDES = 1.0
-"""Of the long guides, what is kept: their colour is learnt soon."""
 STRATEGIES: tuple[tuple[Strategy, float], ...] = (
     (Sequential(), 6),
     (Plato(), 5),
@@ -89,8 +87,6 @@ class Corpus(IterableDataset[dict[str, torch.Tensor]]):
                     continue
                 (kind,) = dice.choices(list(KINDS), list(KINDS.values()))
                 question = next(asked[kind])
-                if isinstance(question.task, Guide) and question.task.long and dice.random() > LONG_GUIDES:
-                    continue
                 (strategy,) = dice.choices(strategies, shares)
                 told = runner.run(exchanges(self._tokens, self._profile, question, strategy))
                 if dice.random() < PLANS_ONLY and not isinstance(strategy, Sequential):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -145,8 +144,7 @@ class Training:
         _log.info("started from %s", folder)
 
     def _rows(self, corpus: Corpus) -> Any:
-        loader = DataLoader(corpus, batch_size=self.settings.rows, num_workers=1, prefetch_factor=8,
-                            worker_init_fn=_leave_the_core)  # fmt: skip
+        loader = DataLoader(corpus, batch_size=self.settings.rows, num_workers=1, prefetch_factor=8)
         return iter(loader)
 
     def _take_step(self, batch: dict[str, torch.Tensor]) -> float:
@@ -222,11 +220,3 @@ def _config(tokenizer: Any, layers: int) -> LlamaConfig:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-
-
-def _leave_the_core(worker: int) -> None:
-    """Where training is bound to one core, its questions are written on another."""
-    cores = os.cpu_count() or 1
-    if len(os.sched_getaffinity(0)) < cores:
-        os.sched_setaffinity(0, range(cores))
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
