@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from types import TracebackType
 from typing import Any
@@ -12,15 +11,14 @@ from typing import Any
 import anyio
 import msgspec
 
-from flowdecode.backend import Delta, FinishReason, Load, Request
-from flowdecode.errors import BackendError, BackendUnavailable, ConfigurationError
+from flowdecode.backend import Load, Request
+from flowdecode.errors import BackendUnavailable, ConfigurationError
 from flowdecode.plugins import BackendURL
-from flowdecode.usage import Usage
 from flowdecode_backends.sglang_client.facts import ServerInfo
-from flowdecode_backends.sglang_client.model import read_model
+from flowdecode_backends.sglang_client.generation import Generation
+from flowdecode_backends.sglang_client.model import ServedModel, read_model
 from flowdecode_backends.sglang_client.reading import Chunk, Reading, failure
 from flowdecode_backends.sglang_client.served import Served
-from flowdecode_backends.sglang_client.stream import LAST_CHUNK
 from flowdecode_backends.sglang_client.warming import WORTH_WARMING, Warming
 
 __all__ = ["EngineStream", "SGLangEngine", "open_sglang_engine"]
@@ -84,6 +82,13 @@ class SGLangEngine(Served):
             ) from error
         settings = {"incremental_streaming_output": True, **self._arguments}
         self.sglang: Any = sglang.Engine(model_path=self._source, **settings)
+        try:
+            await self._read_facts(model)
+        except BaseException:
+            self.sglang.shutdown()
+            raise
+
+    async def _read_facts(self, model: ServedModel) -> None:
         manager = self.sglang.tokenizer_manager
         states = await manager.get_internal_state()
         told = {
@@ -105,21 +110,19 @@ class SGLangEngine(Served):
         )
 
 
-class EngineStream(AbstractAsyncContextManager["EngineStream"]):
+class EngineStream(Generation):
     """One request to the engine: context manager and stream in one object."""
 
     def __init__(self, backend: SGLangEngine, request: Request) -> None:
-        self.finish_reason: FinishReason | None = None
         self._backend = backend
         self._request = request
-        self._first = True
 
     async def __aenter__(self) -> EngineStream:
         backend, request = self._backend, self._request
         assert backend.tokens is not None
-        prompt = self._prompt = backend.check(request, backend.tokens.render(request.context))
-        self._reading = Reading(backend.tokens, prompt, request.sampling.stop)
-        self._leader = await backend.warming.turn(prompt)
+        prompt = backend.check(request, backend.tokens.render(request.context))
+        self.begin(backend.warming, Reading(backend.tokens, prompt, request.sampling.stop), prompt)
+        await self.turn()
         backend.running += 1
         try:
             self._chunks: AsyncIterator[dict[str, Any]] = await backend.sglang.async_generate(
@@ -131,7 +134,7 @@ class EngineStream(AbstractAsyncContextManager["EngineStream"]):
                 priority=backend.info.priority(request.priority) if backend.info.honours_priority else None,
             )
         except BaseException:
-            self._end(prefilled=False)
+            self._end()
             raise
         return self
 
@@ -141,37 +144,16 @@ class EngineStream(AbstractAsyncContextManager["EngineStream"]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        reading = self._reading
         if self.finish_reason is None:
             self.finish_reason = "abort"
         try:
-            if not reading.ended:
+            if not self._reading.ended:
                 await self._abort()
         finally:
-            if reading.ids:
-                self._backend.warming.cached(self._prompt + tuple(reading.ids[:-1]))
-            self._end(prefilled=False)
+            self.left()
+            self._end()
 
-    @property
-    def usage(self) -> Usage:
-        return self._reading.usage
-
-    def __aiter__(self) -> EngineStream:
-        return self
-
-    async def __anext__(self) -> Delta:
-        reading = self._reading
-        while reading.finish_reason is None:
-            delta = reading.feed(await self._chunk())
-            if self._first:
-                self._first = False
-                self._backend.warming.through(self._leader, prefilled=True)
-            if delta.text or delta.tokens:
-                return delta
-        self.finish_reason = reading.finish_reason
-        raise StopAsyncIteration
-
-    async def _chunk(self) -> Chunk:
+    async def chunk(self) -> Chunk:
         try:
             return msgspec.convert(await anext(self._chunks), type=Chunk)
         except StopAsyncIteration:
@@ -184,16 +166,11 @@ class EngineStream(AbstractAsyncContextManager["EngineStream"]):
     async def _abort(self) -> None:
         """End the request, and read its last chunk: what is not read is aborted only when it is collected."""
         self._backend.sglang.tokenizer_manager.abort_request(rid=self._request.id)
-        try:
-            async with asyncio.timeout(LAST_CHUNK):
-                while not self._reading.ended:
-                    self._reading.feed(await self._chunk())
-        except (BackendError, TimeoutError):
-            return
+        await self.last_chunk()
 
-    def _end(self, *, prefilled: bool) -> None:
+    def _end(self) -> None:
         self._backend.running -= 1
-        self._backend.warming.through(self._leader, prefilled=prefilled)
+        self.through(prefilled=False)
 
 
 def open_sglang_engine(url: BackendURL, *, api_key: str | None, headers: Mapping[str, str]) -> SGLangEngine:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,10 @@ import aiohttp
 import anyio
 import msgspec
 
-from flowdecode.backend import Delta, FinishReason, Request
-from flowdecode.errors import BackendError, BackendUnavailable
-from flowdecode.usage import Usage
+from flowdecode.backend import Request
+from flowdecode.errors import BackendUnavailable
 from flowdecode_backends.sglang_client.connection import LOST
+from flowdecode_backends.sglang_client.generation import LAST_CHUNK, Generation
 from flowdecode_backends.sglang_client.reading import UNREADABLE, Chunk, Reading
 
 if TYPE_CHECKING:
@@ -22,37 +22,32 @@ if TYPE_CHECKING:
 
 __all__ = ["SGLangStream"]
 
-LAST_CHUNK = 1.0
-"""Seconds that an aborted request has for its last chunk, which tells what it has cost."""
-
 _decoder = msgspec.json.Decoder(Chunk)
 _DATA, _DONE = b"data: ", b"[DONE]"
 
 
-class SGLangStream(AbstractAsyncContextManager["SGLangStream"]):
+class SGLangStream(Generation):
     """A decode over `/generate`; it is aborted in the server when it is left early."""
 
     def __init__(self, backend: SGLang, request: Request) -> None:
-        self.finish_reason: FinishReason | None = None
         self._backend = backend
         self._request = request
         self._response: aiohttp.ClientResponse | None = None
         self._rest = b""
         self._events: list[bytes] = []
         """Events that have come and are not read yet, the last one first."""
-        self._first = True
         self._aborted = False
 
     async def __aenter__(self) -> SGLangStream:
         backend, request = self._backend, self._request
-        prompt = self._prompt = await backend.prompt(request)
-        self._reading = Reading(backend.tokens, prompt, request.sampling.stop)
+        prompt = await backend.prompt(request)
+        self.begin(backend.warming, Reading(backend.tokens, prompt, request.sampling.stop), prompt)
         body = backend.body(request, prompt)
-        self._leader = await backend.warming.turn(prompt)
+        await self.turn()
         try:
             self._response = await backend.connection.stream("/generate", body, backend.headers(request))
         except BaseException as error:
-            backend.warming.through(self._leader, prefilled=False)
+            self.through(prefilled=False)
             if isinstance(error, asyncio.CancelledError):  # it may have reached the server
                 with anyio.move_on_after(LAST_CHUNK, shield=True):
                     await backend.connection.abort(request.id)
@@ -65,44 +60,22 @@ class SGLangStream(AbstractAsyncContextManager["SGLangStream"]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        backend, reading, response = self._backend, self._reading, self._response
+        reading, response = self._reading, self._response
         assert response is not None
-        backend.warming.through(self._leader, prefilled=False)
+        self.through(prefilled=False)
         try:
             if self.finish_reason is None:
                 self.finish_reason = "abort"
             if not (reading.ended or self._aborted or isinstance(exc, BackendUnavailable)):
                 await self._abort()
-            if reading.ids:
-                backend.warming.cached(self._prompt + tuple(reading.ids[:-1]))
+            self.left()
         finally:
             if reading.ended and response.content.at_eof():
                 response.release()
             else:
                 response.close()
 
-    @property
-    def usage(self) -> Usage:
-        return self._reading.usage
-
-    def __aiter__(self) -> SGLangStream:
-        return self
-
-    async def __anext__(self) -> Delta:
-        reading = self._reading
-        while reading.finish_reason is None:
-            delta = reading.feed(await self._chunk())
-            if self._first:
-                self._first = False
-                self._backend.warming.through(self._leader, prefilled=True)
-            if delta.text or delta.tokens:
-                return delta
-        if self.finish_reason is None:
-            await self._to_the_end()
-            self.finish_reason = reading.finish_reason
-        raise StopAsyncIteration
-
-    async def _chunk(self) -> Chunk:
+    async def chunk(self) -> Chunk:
         """The next event. Raises BackendUnavailable where the stream ends without its last one."""
         while not self._events:
             await self._more()
@@ -133,7 +106,7 @@ class SGLangStream(AbstractAsyncContextManager["SGLangStream"]):
             if event.startswith(_DATA) and event[6:] != _DONE
         ]
 
-    async def _to_the_end(self) -> None:
+    async def complete(self) -> None:
         """Behind the answer: let the server's last chunk count, and its connection serve again."""
         reading, response = self._reading, self._response
         assert response is not None
@@ -147,9 +120,4 @@ class SGLangStream(AbstractAsyncContextManager["SGLangStream"]):
     async def _abort(self) -> None:
         self._aborted = True
         await self._backend.connection.abort(self._request.id)
-        try:
-            async with asyncio.timeout(LAST_CHUNK):
-                while not self._reading.ended:
-                    self._reading.feed(await self._chunk())
-        except (BackendError, TimeoutError):
-            return
+        await self.last_chunk()

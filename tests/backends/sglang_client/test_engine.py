@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -48,3 +49,23 @@ async def test_one_engine_is_started_for_all_who_enter(tokenizer_folder: Path) -
     engine = Counting(str(tokenizer_folder))
     await asyncio.gather(engine.__aenter__(), engine.__aenter__())
     assert engine.started == 1
+
+
+async def test_an_engine_that_can_not_be_read_is_ended(
+    tokenizer_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Engine:
+        ended = False
+        tokenizer_manager = None
+
+        def __init__(self, **settings: object) -> None:
+            engines.append(self)
+
+        def shutdown(self) -> None:
+            self.ended = True
+
+    engines: list[Engine] = []
+    monkeypatch.setitem(sys.modules, "sglang", SimpleNamespace(Engine=Engine))
+    with pytest.raises(AttributeError):
+        await open_backend(f"sglang-engine:{tokenizer_folder}").__aenter__()
+    assert [engine.ended for engine in engines] == [True]
