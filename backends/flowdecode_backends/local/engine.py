@@ -151,7 +151,7 @@ class Engine:
             room = self.pool.free + self._prefixes.evictable - len(self._batch)
             if self._batch and len(tokens) - known >= room:
                 break
-            self._prefixes.open(job, tokens)
+            self._prefixes.open(job, tokens, known)
             if not job.admitted:
                 job.admitted, job.cached = True, job.base
             self._queue.remove(job)

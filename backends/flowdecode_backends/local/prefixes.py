@@ -7,9 +7,9 @@ from flowdecode_backends.local.pool import Pool
 from flowdecode_backends.local.thread import Thread
 from flowdecode_backends.radix import RadixTree
 
-__all__ = ["Prefixes"]
+__all__ = ["WORTH_SHARING", "Prefixes"]
 
-_WORTH_SHARING = 16
+WORTH_SHARING = 16
 """Tokens from which on a prefix is shared: shorter ones, a chat template's first, are sooner computed
 once more than attended over apart from the rest at every step."""
 
@@ -32,12 +32,12 @@ class Prefixes:
     def known(self, tokens: tuple[int, ...]) -> int:
         """How many of the first tokens are cached; the last one is always computed, for its logits."""
         known = self.tree.find(tokens[:-1])
-        return known if known >= _WORTH_SHARING else 0
+        return known if known >= WORTH_SHARING else 0
 
-    def open(self, job: Job, tokens: tuple[int, ...]) -> None:
-        """Give a job a thread behind the longest known prefix of `tokens`, the rest pending."""
+    def open(self, job: Job, tokens: tuple[int, ...], known_length: int) -> None:
+        """Give a job a thread behind the first `known_length` of `tokens`, the rest pending."""
         thread = Thread(self.pool)
-        known = self.tree.match(tokens[: self.known(tokens)])
+        known = self.tree.match(tokens[:known_length])
         self.tree.lock(known.node)
         job.node, job.base, job.published = known.node, known.length, known.length
         job.given = set()

@@ -13,6 +13,7 @@ from flowdecode.backend import Load, Request
 from flowdecode.context import Block, Context
 from flowdecode.errors import BackendError, BackendUnavailable, ContextTooLong, RequestRejected
 from flowdecode.sampling import SamplingParams
+from flowdecode_backends.local.prefixes import WORTH_SHARING
 from tests.backends.local.models import FAMILIES, make_model, save
 
 torch: Any = pytest.importorskip("torch")
@@ -116,6 +117,17 @@ async def test_greedy_through_the_prefix_cache(served: Served) -> None:
         again, _, stream = await decode(backend, ask(longer))
         assert stream.usage.cached_tokens >= len(served.prompt(context)) + len(tokens) - 1
         assert again == served.greedy(prompt, 20)
+
+
+async def test_a_prefix_that_is_shorter_than_it_is_worth_is_computed_again(tiny: Served) -> None:
+    async with tiny.backend as backend:
+        head = backend.count_tokens(Context.of([Block("user", "", ())]))
+        for length, known in ((WORTH_SHARING - 1, 0), (WORTH_SHARING, WORTH_SHARING)):
+            shared = Block("user", "", tuple(range(20 + length, 20 + 2 * length - head)))
+            one, other = (Context.of([shared, Block("user", "", (last,))]) for last in (30, 31))
+            await decode(backend, ask(one, max_tokens=2))
+            _, _, stream = await decode(backend, ask(other, max_tokens=2))
+            assert stream.usage.cached_tokens == known
 
 
 async def test_token_decoded_by_a_running_request_is_found_in_the_cache(tiny: Served) -> None:

@@ -8,11 +8,11 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 import flowdecode
 from flowdecode_backends.tokens import ChatTokens
-from flowdecode_graphs.atlas import heldout_questions, score
+from flowdecode_graphs.atlas import heldout_questions, reference, score
 from flowdecode_graphs.atlas.tasks import Kind
 
 MOST_BYTES = 16 << 20
@@ -33,8 +33,12 @@ def test_transformers_loads_it_as_it_is(demo: Path) -> None:
     assert "a small demonstration model that knows only the Atlas" in tokenizer.decode(written[0])
 
 
-def test_its_context_holds_the_longest_answers(tokens: ChatTokens) -> None:
-    assert tokens.tokenizer.model_max_length == 2048  # type: ignore[attr-defined]
+def test_its_context_holds_the_longest_answers_twice(demo: Path, tokens: ChatTokens) -> None:
+    """A part can follow its parents' answers."""
+    auto: Any = AutoConfig
+    context = auto.from_pretrained(demo).max_position_embeddings
+    answers = [f"{question.prompt}\n{reference(question).text}" for question in heldout_questions()]
+    assert 2 * max(len(tokens.encode(answer)) for answer in answers) < context
 
 
 @pytest.mark.anyio
