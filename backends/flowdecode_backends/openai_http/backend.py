@@ -38,6 +38,8 @@ DEFAULT_TIMEOUT = 600.0
 OPENAI = "api.openai.com"
 UNLIMITED = 1 << 20
 """Connections: the queue is ours. (None would mean 100 to aiohttp.)"""
+KEEP_ALIVE = 4.0
+"""Seconds that a connection is kept without a request: servers on uvicorn (SGLang, vLLM) close it after 5."""
 PROBE_RETRIES = 2
 """How often the first question to an engine is asked again; a decode is retried by the runtime."""
 
@@ -156,7 +158,7 @@ class OpenAIHTTP:
 
     def _connected(self) -> AsyncOpenAI:
         """The official client, for which no variable of the environment speaks in our place."""
-        limits = type(DEFAULT_CONNECTION_LIMITS)(max_connections=UNLIMITED)
+        limits = type(DEFAULT_CONNECTION_LIMITS)(max_connections=UNLIMITED, keepalive_expiry=KEEP_ALIVE)
         timeout = Timeout(self._timeout, connect=CONNECT_TIMEOUT, pool=None)
         return AsyncOpenAI(
             api_key=self._api_key or "none",

@@ -22,6 +22,9 @@ ANSWER_TIMEOUT = 30.0
 """Seconds for the small requests; streams have no limit of their own."""
 PROBE_PAUSE = 0.5
 """Seconds between two looks at a server that is gone."""
+KEEP_ALIVE = 4.0
+"""Seconds that a connection is kept without a request; the server closes it after 5, and a request that
+meets that moment is lost."""
 
 _log = logging.getLogger("flowdecode")
 _encoder = msgspec.json.Encoder()
@@ -49,7 +52,7 @@ class Connection:
         self._lost_at: float | None = None
         self._can_abort = True
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
             headers=headers,
         )
