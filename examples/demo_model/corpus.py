@@ -32,15 +32,15 @@ LENGTH = 768
 """Tokens of a row: the longest answer fits."""
 
 KINDS: dict[Kind, float] = {
-    "guide": 3,
-    "comparison": 5,
-    "choice": 5,
+    "guide": 5,
+    "comparison": 6,
+    "choice": 2,
     "chain": 4,
-    "short": 5,
-    "outside": 1,
+    "short": 3,
+    "outside": 2,
 }
 """How often each kind is asked."""
-PLANS_ONLY = 0.4
+PLANS_ONLY = 0.3
 """Of the runs with a plan or a skeleton, those of which only that is kept: short, and all about order."""
 STRATEGIES: tuple[tuple[Strategy, float], ...] = (
     (Sequential(), 6),
@@ -54,7 +54,7 @@ STRATEGIES: tuple[tuple[Strategy, float], ...] = (
 """How often each strategy answers; the settings of ablations too."""
 
 
-ORDERED_KINDS: tuple[Kind, ...] = ("guide",) * 6 + ("comparison", "chain")
+ORDERED_KINDS: tuple[Kind, ...] = ("guide",) * 4 + ("comparison",) * 3 + ("chain",)
 
 
 class Corpus(IterableDataset[dict[str, torch.Tensor]]):
@@ -99,9 +99,9 @@ class Corpus(IterableDataset[dict[str, torch.Tensor]]):
         match dice.randrange(8):
             case 0:
                 return await plan_exchange(self._tokens, self._profile, question)
-            case 1:
+            case 1 | 2 | 3:
                 return self._drills.draw(dice)
-            case 2 | 3 | 4 | 5 | 6:
+            case 4 | 5 | 6:
                 return self._drills.headings(question, dice)
             case _:
                 skeleton = Skeleton(router=False)

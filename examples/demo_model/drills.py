@@ -27,10 +27,11 @@ FRAMES = (
 FORMS = ("1. {0}\n", "## {0}\n\n", "{0}. ", "{1}. {0}\n", "## {0} in {town}\n\n")
 HEADINGS = "\nHeadings:"
 MOST_WORDS = 8
+TOWNS = [town.name for town in ATLAS.towns]
 
 
 class Drills:
-    """Lists of words that are one token each."""
+    """Lists of words that are one token each, or of towns."""
 
     def __init__(self, tokens: ChatTokens, words: list[str]) -> None:
         self._tokens = tokens
@@ -38,8 +39,8 @@ class Drills:
 
     def draw(self, dice: Random) -> Exchange:
         """A list to be copied, or one question about what comes next in it."""
-        words = dice.sample(self._words, dice.randint(2, MOST_WORDS))
-        town = dice.choice(ATLAS.towns).name
+        words = dice.sample(dice.choice((self._words, TOWNS)), dice.randint(2, MOST_WORDS))
+        town = dice.choice(TOWNS)
         listed = f"{', '.join(words[:-1])} and {words[-1]}"
         asked = dice.choice(FRAMES).format(words=listed, town=town)
         if dice.random() < 0.3:

@@ -112,14 +112,14 @@ class Lesson(AbstractAsyncContextManager["Lesson"]):
 
 
 def heading_pieces(pieces: list[str]) -> frozenset[int]:
-    """Which pieces of a text are within a heading."""
+    """Which pieces of a text are within a heading, or say that one comes or the text ends."""
     found: set[int] = set()
     line = ""
     for index, piece in enumerate(pieces):
         line = (line + piece).rpartition("\n")[2]
-        if line.startswith("##"):
+        if line.startswith("##") or not line:
             found.add(index)
-    return frozenset(found)
+    return frozenset(found | {len(pieces)})
 
 
 def _replies(right: Reference, prompts: Prompts) -> dict[str, str]:
