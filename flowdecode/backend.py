@@ -128,6 +128,17 @@ class Load(msgspec.Struct, frozen=True):
     waiting: int
     slowdown: float | None = None
     """What a decoding step takes now, as a multiple of a step for one request, where the engine tells."""
+    growth: float | None = None
+    """What one request more adds to a step, in the same measure."""
+
+    def room(self, slower: float) -> int | None:
+        """Requests more, at least one, that leave a step at most `slower` times as long as it is now.
+
+        None where nobody else would feel it, or the engine does not tell.
+        """
+        if not self.running or self.slowdown is None or not self.growth:
+            return None
+        return max(1, int((slower - 1) * self.slowdown / self.growth))
 
 
 class Backend(Protocol):

@@ -230,7 +230,8 @@ async def run(
 
     `prompt` is a text or chat messages, the last one the user's. `backend` is as in `connect`.
     `strategy` is a name (`auto`, `sequential`, `skeleton`, `plato`, `pasta`, or a plugin's) or a Strategy.
-    `width` limits the nodes that decode at once, `timeout` is in seconds, `max_tokens` bounds the
+    `width` limits the nodes that decode at once (None: nothing does, but `auto` leaves the others in a
+    busy engine's batch their pace), `timeout` is in seconds, `max_tokens` bounds the
     answer, `token_budget` all that is decoded for it. `on_error` says what happens when a part
     fails: go on sequentially, leave a hole, or raise. Raises FlowdecodeError; what had been reached
     is in its `partial`.

@@ -67,6 +67,11 @@ class Lane:
     def full(self) -> bool:
         return self.width is not None and self.running >= self.width
 
+    def narrow(self, width: int | None) -> None:
+        """Limit a run that has no `width` of its own; before its first node."""
+        if self.width is None:
+            self.width = width
+
     def grew(self) -> None:
         """A node joined the run's graph: paths may be longer than they were."""
         self._paths.added += 1

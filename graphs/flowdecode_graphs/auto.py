@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from flowdecode.backend import Load
 from flowdecode.errors import BackendError, NodeError, PlanError
 from flowdecode.explanation import Explanation
 from flowdecode.graph import Graph
@@ -31,12 +32,17 @@ class Auto(Strategy, frozen=True, kw_only=True):
     """Requests in the engine's batch and queue from which on it does not: others need the place more."""
     slow: float = 2.0
     """The same where the engine tells what its steps take: how much slower they are than for one request."""
+    crowd: float = 2.0
+    """How much longer a run without a `width` of its own may make the steps of others in the batch."""
     plato: Plato = Plato()
 
     async def grow(self, graph: Graph) -> None:
         """Let the plan and the plain answer race until one of them is the answer."""
         chosen = self._chosen(graph)
-        if chosen is self.plato and self.hedge and not await self._engine_is_busy(graph):
+        load = await graph.backend.load()
+        if load is not None:
+            graph.run.executor.lane.narrow(load.room(self.crowd))
+        if chosen is self.plato and self.hedge and not self._is_busy(load):
             await self._race(graph)
         else:
             graph.run.decided(chosen.name)
@@ -51,8 +57,7 @@ class Auto(Strategy, frozen=True, kw_only=True):
         trained = graph.backend.engine.profile.strategies
         return open_strategy(trained[0]) if trained and trained[0] != "plato" else self.plato
 
-    async def _engine_is_busy(self, graph: Graph) -> bool:
-        load = await graph.backend.load()
+    def _is_busy(self, load: Load | None) -> bool:
         if load is None:
             return False
         if load.slowdown is None:

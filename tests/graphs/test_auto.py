@@ -8,7 +8,7 @@ import pytest
 import flowdecode
 from flowdecode.backend import Load, ModelProfile
 from flowdecode.errors import ConfigurationError, ContextTooLong, RequestRejected
-from flowdecode.events import AnswerDelta, FellBack
+from flowdecode.events import AnswerDelta, FellBack, NodeFinished, NodeStarted
 from flowdecode_backends.scripted import Fault, Reply, Scripted
 from flowdecode_graphs.auto import Auto
 from flowdecode_graphs.plato import DIRECT, SERIAL
@@ -50,6 +50,32 @@ async def test_what_a_step_takes_decides_over_the_hedge(load: Load, hedged: bool
     result = await flowdecode.run("Tea or coffee?", backend=Slowed(load))
     assert result.strategy == "plato"
     assert ("answer" in {record.id for record in result.nodes}) == hedged
+
+
+@pytest.mark.parametrize(
+    ("load", "width", "abreast"),
+    [
+        (Load(running=0, waiting=0, slowdown=1.0, growth=0.5), None, 2),
+        (Load(running=4, waiting=1, slowdown=2.5, growth=0.5), None, 2),
+        (Load(running=4, waiting=1, slowdown=1.5, growth=1.0), None, 1),
+        (Load(running=4, waiting=1, slowdown=1.5, growth=1.0), 2, 2),
+    ],
+    ids=["nobody else", "room for five", "room for one", "a width of its own"],
+)
+async def test_a_run_leaves_others_in_the_batch_their_pace(
+    load: Load, width: int | None, abreast: int
+) -> None:
+    started, ended, most = set[str](), set[str](), 0
+    strategy = Auto(hedge=False)
+    async with flowdecode.stream("?", backend=Slowed(load), strategy=strategy, width=width) as run:
+        async for event in run:
+            if isinstance(event, NodeStarted):
+                started.add(event.node_id)
+            elif isinstance(event, NodeFinished):
+                ended.add(event.node_id)
+            most = max(most, len(started - ended))
+    assert (await run.result()).strategy == "plato"
+    assert most == abreast
 
 
 async def test_a_plan_that_gains_wins_and_the_plain_answer_is_aborted() -> None:

@@ -225,6 +225,7 @@ async def test_the_higher_priority_goes_first(server: Server, endless: dict[int,
         fillers = [asyncio.create_task(ask("filler", 50, 300)) for _ in range(backend.engine.slots + more)]
         load = await until_load(backend, lambda load: load.waiting >= more)
         assert load.slowdown is None or load.slowdown >= 1
+        assert load.growth is None or 0 <= load.growth <= 1
         low = asyncio.create_task(ask("low", 1, 2))
         await until_load(backend, lambda load: load.waiting > more)
         high = asyncio.create_task(ask("high", 45, 2))  # less than preemption asks for above the fillers

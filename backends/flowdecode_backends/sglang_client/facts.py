@@ -109,17 +109,20 @@ class Loads(msgspec.Struct, frozen=True):
     loads: list[_RankLoad] = []
 
     def load(self) -> Load:
-        """Requests over all ranks; the slowdown is the worst rank's."""
-        slowdowns = [_slowdown(rank.decode_moments, rank.num_running_reqs) for rank in self.loads]
+        """Requests over all ranks; slowdown and growth are those of the rank that is slowed most."""
+        told = ((_growth(rank.decode_moments), rank.num_running_reqs) for rank in self.loads)
+        slowed = [(1 + growth * max(0, batch - 1), growth) for growth, batch in told if growth is not None]
+        slowdown, growth = max(slowed, default=(None, None))
         return Load(
             running=sum(rank.num_running_reqs for rank in self.loads),
             waiting=sum(rank.num_waiting_reqs for rank in self.loads),
-            slowdown=max((slowdown for slowdown in slowdowns if slowdown is not None), default=None),
+            slowdown=slowdown,
+            growth=growth,
         )
 
 
-def _slowdown(moments: list[float] | None, batch: int) -> float | None:
-    """A step's time for `batch` requests over that for one, by least squares over the steps so far."""
+def _growth(moments: list[float] | None) -> float | None:
+    """What a request more adds to a step, over a step for one: least squares over the steps so far."""
     if moments is None or len(moments) < 5:
         return None
     n, b, t, bb, bt = moments[:5]
@@ -128,4 +131,4 @@ def _slowdown(moments: list[float] | None, batch: int) -> float | None:
         return None
     each = max(0.0, (n * bt - b * t) / spread)
     fixed = max(0.0, (t - each * b) / n)
-    return (fixed + each * max(1, batch)) / (fixed + each) if fixed + each > 0 else None
+    return each / (fixed + each) if fixed + each > 0 else None

@@ -372,7 +372,11 @@ async def test_load_tells_what_a_step_takes_beside_other_requests() -> None:
         load = await backend.load()
     assert load is not None
     assert load.slowdown == pytest.approx(22 / 11)
+    assert load.growth == pytest.approx(1 / 11)
     assert (load.running, load.waiting) == (13, 3)
+    assert load.room(2.0) == 22  # of 1 ms: a step of 22 ms becomes one of 44
+    assert Load(0, 0, 1.0, 0.1).room(2.0) is None
+    assert Load(5, 0, 1.0, 0.0).room(2.0) is None
     assert Loads().load() == Load(0, 0)
 
 
