@@ -11,6 +11,7 @@ from typing import Any
 from tests.benchmarks import (
     chat_chunks,
     chunks,
+    compiled_step,
     efficiency,
     hedge,
     local_engine,
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[..., Coroutine[Any, Any, str]]] = {
     "hedge": hedge.main,
     "many_runs": many_runs.main,
     "local_engine": local_engine.main,
+    "compiled_step": compiled_step.main,
     "tracing": tracing,
 }
 

@@ -1,0 +1,145 @@
+"""Quality and speedup of every model against the baseline: a table and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import msgspec
+
+from examples.pasta_atlas.measure import Answer, read_answers
+from flowdecode_graphs.evaluation.estimates import Estimate, estimate
+
+__all__ = ["BASELINE", "Row", "draw", "read_rows", "written"]
+
+BASELINE = "baseline"
+"""The same data with the tags stripped, the same steps; decoded sequentially."""
+QUALITY, LOCAL, SGLANG = "quality", "pace-local", "pace-sglang"
+"""The folders of answers: many at a time; one at a time on either engine."""
+
+plot: Any = plt
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """What one model and strategy gains and costs."""
+
+    name: str
+    quality: Estimate
+    net_win_rate: float
+    """Wins less losses against the baseline's answer to the same question, over all questions."""
+    theoretical: Estimate
+    """The baseline's tokens over the span, geometric mean."""
+    local: Estimate | None
+    """The baseline's seconds over its own, on the local engine."""
+    sglang: Estimate | None
+    asynchronous: float
+    """The share of answers whose span is shorter than their work."""
+    broken: float
+    """The share of answers with something wrong about their tags."""
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """A row for each file of answers, the baseline first."""
+    base = read_answers(folder / QUALITY / f"{BASELINE}.jsonl")
+    names = sorted(path.stem for path in (folder / QUALITY).glob("*.jsonl"))
+    return [_row(folder, name, base) for name in sorted(names, key=lambda name: name != BASELINE)]
+
+
+def _row(folder: Path, name: str, base: Sequence[Answer]) -> Row:
+    answers = read_answers(folder / QUALITY / f"{name}.jsonl")
+    pairs = list(zip(base, answers, strict=True))
+    if any(one.prompt != other.prompt for one, other in pairs):
+        raise ValueError(
+            f"Expected answers to the baseline's questions in their order, got others - in {name}."
+        )
+    signs = [(other.score > one.score) - (other.score < one.score) for one, other in pairs]
+    return Row(
+        name=name,
+        quality=_known(estimate([[answer.score] for answer in answers])),
+        net_win_rate=sum(signs) / len(signs),
+        theoretical=_known(estimate([[one.work / other.span] for one, other in pairs], "geometric")),
+        local=_pace(folder / LOCAL, name),
+        sglang=_pace(folder / SGLANG, name),
+        asynchronous=sum(answer.span < answer.work for answer in answers) / len(answers),
+        broken=sum(bool(answer.remarks) for answer in answers) / len(answers),
+    )
+
+
+def _pace(folder: Path, name: str) -> Estimate | None:
+    path = folder / f"{name}.jsonl"
+    if not path.exists():
+        return None
+    base = {answer.prompt: answer for answer in read_answers(folder / f"{BASELINE}.jsonl")}
+    return estimate(
+        [[base[answer.prompt].seconds / answer.seconds] for answer in read_answers(path)], "geometric"
+    )
+
+
+def _known(found: Estimate | None) -> Estimate:
+    if found is None:
+        raise ValueError("Expected answers, got an empty file.")
+    return found
+
+
+def written(rows: Sequence[Row]) -> str:
+    """The table in Markdown."""
+    head = (
+        "| | quality | net win rate | theoretical speedup | actual, local engine | actual, SGLang "
+        "| asynchronous | tags broken |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    )
+    return "\n".join([head, *map(_line, rows)])
+
+
+def _line(row: Row) -> str:
+    cells = [
+        row.name,
+        _told(row.quality, ""),
+        f"{row.net_win_rate:+.0%}",
+        _told(row.theoretical, "x"),
+        _told(row.local, "x"),
+        _told(row.sglang, "x"),
+        f"{row.asynchronous:.0%}",
+        f"{row.broken:.0%}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _told(figure: Estimate | None, unit: str) -> str:
+    if figure is None:
+        return ""
+    digits = 2 if unit else 3
+    return f"{figure.value:.{digits}f}{unit} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Theoretical speedup against quality, with intervals; rounds of one lambda are joined."""
+    figure, axes = plot.subplots(figsize=(8, 5), layout="constrained")
+    for row in rows:
+        x, y = row.theoretical, row.quality
+        axes.errorbar(
+            x.value,
+            y.value,
+            xerr=[[x.value - x.low], [x.high - x.value]],
+            yerr=[[y.value - y.low], [y.high - y.value]],
+            fmt="o",
+            capsize=2,
+            elinewidth=0.6,
+            color=_colour(row.name),
+        )
+        axes.annotate(row.name, (x.value, y.value), xytext=(5, 5), textcoords="offset points", fontsize=8)
+    base = rows[0]
+    axes.axhline(base.quality.value, linewidth=0.6, linestyle=":", color="grey")
+    axes.axvline(1.0, linewidth=0.6, linestyle=":", color="grey")
+    axes.set_xlabel("theoretical speedup (baseline's tokens / span, geometric mean)")
+    axes.set_ylabel("Atlas score (mean)")
+    axes.set_title("Speedup and quality, 95 % intervals")
+    figure.savefig(path)
+    plot.close(figure)
+
+
+def _colour(name: str) -> str:
+    """By what kind of thing it is."""
+    kinds = {"lambda": "tab:blue", "stage": "tab:green", "without": "tab:orange", "positions": "tab:orange"}
+    return next((colour for kind, colour in kinds.items() if name.startswith(kind)), "tab:grey")
