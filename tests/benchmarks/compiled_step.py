@@ -1,7 +1,8 @@
-"""A step of the local engine beside the same under `torch.compile`: `python -m tests.benchmarks compiled_step`.
+"""A step of the local engine beside the same under `torch.compile`.
 
-Compiled with fixed shapes and frozen weights, which lets the compiler lay out the linear layers itself;
-the attention over the pool stays outside. LOCAL_MODEL names the folder of another model.
+`python -m tests.benchmarks compiled_step`. Compiled with fixed shapes and frozen weights, which lets the
+compiler lay out the linear layers itself; the attention over the pool stays outside. LOCAL_MODEL names the
+folder of another model.
 """
 
 from __future__ import annotations

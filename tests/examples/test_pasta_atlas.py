@@ -61,6 +61,7 @@ def test_other_questions_than_the_baseline_s_are_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.anyio
+@pytest.mark.timeout(120)
 async def test_the_demo_model_s_answers_are_measured(tmp_path: Path) -> None:
     asked = proof_questions()[-2:]
     plain = await answer_all("local:", "sequential", asked)
