@@ -1,0 +1,90 @@
+"""PASTA on the Atlas, from data to the table: `python -m examples.pasta_atlas --help`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from examples.pasta_atlas import frontier, recipe
+from examples.pasta_atlas.measure import answer_all, read_answers, time_each, write_answers
+from examples.pasta_atlas.split import proof_questions
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+Folder = Annotated[Path, typer.Argument(help="Where data, models and answers are.")]
+DEMO = {"sequential": "sequential", "skeleton": "skeleton", "plato": "plato"}
+"""The demo model's strategies, as points beside."""
+
+
+@app.command()
+def supervise(
+    folder: Folder, names: Annotated[list[str] | None, typer.Option("--name", help="Of these only.")] = None
+) -> None:
+    """Train the baseline, stage 1 and the ablations."""
+    recipe.supervise(folder, names or ())
+
+
+@app.command()
+def prefer(
+    folder: Folder,
+    weights: Annotated[list[str] | None, typer.Option("--lambda", help="Of these only.")] = None,
+) -> None:
+    """Train stage 2, for each lambda."""
+    recipe.prefer(folder, weights or recipe.LAMBDAS)
+
+
+@app.command()
+def measure(folder: Folder) -> None:
+    """Have every model answer the frozen questions, many at a time: quality, tokens and span."""
+    ways = {
+        name: (f"local:{path}", "sequential" if name == frontier.BASELINE else "pasta")
+        for name, path in recipe.models(folder).items()
+    }
+    ways |= {f"demo model, {name}": ("local:@atlas", strategy) for name, strategy in DEMO.items()}
+    for name, (backend, strategy) in ways.items():
+        path = folder / frontier.QUALITY / f"{name}.jsonl"
+        if not path.exists():
+            write_answers(path, asyncio.run(answer_all(backend, strategy, proof_questions())))
+            typer.echo(f"{name}: {len(read_answers(path))} answers")
+
+
+@app.command()
+def pace(
+    folder: Folder,
+    names: Annotated[list[str], typer.Argument(help="Models, as the table calls them.")],
+    every: Annotated[int, typer.Option(help="Ask every so many questions only.")] = 2,
+    servers: Annotated[
+        list[str] | None, typer.Option("--server", help="SGLang servers, of the baseline first: sglang://...")
+    ] = None,
+) -> None:
+    """Have the baseline and models answer one question at a time, in turns: seconds.
+
+    On the local engine, or on a server for the baseline and one for each model.
+    """
+    chosen = [frontier.BASELINE, *names]
+    urls = servers or [f"local:{recipe.models(folder)[name]}" for name in chosen]
+    ways = {
+        name: (url, "sequential" if name == frontier.BASELINE else "pasta")
+        for name, url in zip(chosen, urls, strict=True)
+    }
+    found = asyncio.run(time_each(ways, proof_questions()[::every]))
+    for name, answers in found.items():
+        write_answers(folder / (frontier.SGLANG if servers else frontier.LOCAL) / f"{name}.jsonl", answers)
+
+
+@app.command()
+def report(
+    folder: Folder, picture: Annotated[Path | None, typer.Option(help="Of the frontier.")] = None
+) -> None:
+    """Print the table, and draw the frontier."""
+    rows = frontier.read_rows(folder)
+    typer.echo(frontier.written(rows))
+    if picture is not None:
+        frontier.draw(rows, picture)
+
+
+if __name__ == "__main__":
+    app()
