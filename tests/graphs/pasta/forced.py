@@ -95,9 +95,29 @@ class Forced:
                 use_cache=False,
             ).logits[0]
         predictors = {target: index for index, target in enumerate(layout.targets) if target is not None}
-        for index, key in self._keys(form):
+        for index, key in self.keys(form):
             if key[0] == "main" or key[2] > 0:
                 yield key, logits[predictors[index]]
+
+    def keys(self, form: Form) -> Iterable[tuple[int, Key]]:
+        """Every token's place in the layout."""
+        index, place, number = len(self.prompt), 0, 0
+        outstanding = 0
+        for part in self.parts[1:]:
+            for _ in _own(part):
+                yield index, ("main", 0, place)
+                index, place = index + 1, place + 1
+            if isinstance(part, Promised):
+                for within in range(len(part.chunk)):
+                    yield index + within, ("chunk", number, within)
+                index, number, outstanding = (
+                    index + len(part.chunk),
+                    number + 1,
+                    outstanding + len(part.chunk),
+                )
+            elif isinstance(part, Waited):
+                index += outstanding if form == "causal" else 0
+                outstanding = 0
 
     def _next(self, said: list[int]) -> tuple[Key | None, int]:
         """What is said next, and where that is; no place where an engine goes on behind its abort."""
@@ -122,26 +142,6 @@ class Forced:
         if main != self.main[: len(main)] or len(main) == len(self.main):
             return None, self.end
         return ("main", 0, len(main)), self.main[len(main)]
-
-    def _keys(self, form: Form) -> Iterable[tuple[int, Key]]:
-        """Every token's place in the layout."""
-        index, place, number = len(self.prompt), 0, 0
-        outstanding = 0
-        for part in self.parts[1:]:
-            for _ in _own(part):
-                yield index, ("main", 0, place)
-                index, place = index + 1, place + 1
-            if isinstance(part, Promised):
-                for within in range(len(part.chunk)):
-                    yield index + within, ("chunk", number, within)
-                index, number, outstanding = (
-                    index + len(part.chunk),
-                    number + 1,
-                    outstanding + len(part.chunk),
-                )
-            elif isinstance(part, Waited):
-                index += outstanding if form == "causal" else 0
-                outstanding = 0
 
 
 def _own(part: Said | Promised | Waited) -> Sequence[int]:

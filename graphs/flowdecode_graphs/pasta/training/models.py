@@ -1,0 +1,131 @@
+"""Models as training takes and leaves them: with the tags in their vocabulary, in the standard form."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import torch
+from transformers import AddedToken, AutoModelForCausalLM, AutoTokenizer
+
+from flowdecode.backend import ModelProfile
+from flowdecode.errors import ConfigurationError
+from flowdecode_graphs.pasta.language import ASYNC, END, PROMISE, SYNC
+
+__all__ = ["TAGS", "DType", "Trainable", "load_trainable", "save_model", "tag_ids"]
+
+TAGS = (PROMISE, ASYNC, END, SYNC)
+NOISE = 0.1
+"""By how much of its entries' deviation a new token's embedding differs from the mean of the others."""
+
+DType = Literal["float32", "bfloat16"]
+
+_STRATEGY = "pasta"
+_log = logging.getLogger("flowdecode")
+
+# transformers leaves these untyped.
+_auto_model: Any = AutoModelForCausalLM
+_auto_tokenizer: Any = AutoTokenizer
+_added_token: Any = AddedToken
+
+
+class Trainable(NamedTuple):
+    """A model with what belongs to it."""
+
+    model: Any
+    tokenizer: Any
+    profile: ModelProfile
+    """What its `flowdecode.json` says."""
+
+
+def load_trainable(
+    source: str | Path, *, plain: bool = False, dtype: DType = "float32", seed: int = 0
+) -> Trainable:
+    """A model's folder, or its name on the hub, with PASTA-LANG's tags in its vocabulary.
+
+    A tag that it lacks becomes an added token that is not special, with the mean of all embeddings and
+    a little noise of its own; of a `plain` model the vocabulary stays as it is. Raises ConfigurationError.
+    """
+    folder = Path(source).expanduser()
+    options: dict[str, Any] = {"local_files_only": True} if folder.is_dir() else {}
+    name = str(folder) if folder.is_dir() else str(source)
+    try:
+        tokenizer = _auto_tokenizer.from_pretrained(name, **options)
+        model = _auto_model.from_pretrained(
+            name, dtype=getattr(torch, dtype), attn_implementation="sdpa", **options
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().partition("\n")[0][:300]
+        raise ConfigurationError(
+            "Expected a folder with a causal language model and its tokenizer, or the name of one on the "
+            f"Hugging Face hub, got {str(source)!r}: {reason}"
+        ) from error
+    if not plain:
+        _add_tags(model, tokenizer, seed)
+    return Trainable(model, tokenizer, _read_profile(folder))
+
+
+def save_model(trained: Trainable, folder: Path, *, plain: bool = False, dtype: DType | None = None) -> None:
+    """Write model, tokenizer and `flowdecode.json`, which declares the strategy `pasta` unless it is plain.
+
+    `dtype` is that of the written weights; None: the model's own.
+    """
+    model, tokenizer, profile = trained
+    folder.mkdir(parents=True, exist_ok=True)
+    if dtype is not None and model.dtype != getattr(torch, dtype):
+        model = copy.deepcopy(model).to(getattr(torch, dtype))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    others = tuple(name for name in profile.strategies if name != _STRATEGY)
+    profile = msgspec.structs.replace(
+        profile,
+        strategies=others if plain else (_STRATEGY,),
+        tags={} if plain else tag_ids(tokenizer),
+    )
+    text = msgspec.json.format(msgspec.json.encode(profile), indent=2)
+    (folder / "flowdecode.json").write_bytes(text + b"\n")
+
+
+def tag_ids(tokenizer: Any) -> dict[str, int]:
+    """The id of every tag that is one token."""
+    known: dict[str, int] = tokenizer.get_vocab()
+    return {tag: known[tag] for tag in TAGS if tag in known}
+
+
+def _add_tags(model: Any, tokenizer: Any, seed: int) -> None:
+    missing = [tag for tag in TAGS if tag not in tag_ids(tokenizer)]
+    if not missing:
+        return
+    tokenizer.add_tokens([_added_token(tag, special=False, normalized=False) for tag in missing])
+    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    new = sorted(tokenizer.convert_tokens_to_ids(missing))
+    generator = torch.Generator().manual_seed(seed)
+    done: set[int] = set()
+    with torch.no_grad():
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            if layer is None or id(layer.weight) in done:  # the two are one where they are tied
+                continue
+            done.add(id(layer.weight))
+            _initialise(layer.weight, new, generator)
+    _log.info("Added %s to the vocabulary of %s.", ", ".join(missing), model.name_or_path)
+
+
+def _initialise(weight: torch.Tensor, new: list[int], generator: torch.Generator) -> None:
+    """Rows of `new` tokens, which are the last ones that are in use."""
+    known = weight[: new[0]].float()
+    noise = torch.randn(len(new), weight.shape[1], generator=generator).to(weight.device)
+    weight[new] = (known.mean(0) + NOISE * known.std(0) * noise).to(weight.dtype)
+
+
+def _read_profile(folder: Path) -> ModelProfile:
+    path = folder / "flowdecode.json"
+    if not path.is_file():
+        return ModelProfile()
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ModelProfile)
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"{path}: {error}") from None

@@ -1,0 +1,74 @@
+"""Training data: prompts with annotated answers, a line of JSON each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from flowdecode.errors import ConfigurationError
+
+__all__ = ["Example", "append_example", "mend", "read_examples", "write_examples"]
+
+
+class Example(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was asked, and what is to be answered."""
+
+    prompt: str
+    answer: str
+    """In PASTA-LANG; an answer that is not annotated yet has no tags."""
+    category: str | None = None
+    system: str | None = None
+
+
+def read_examples(path: Path) -> list[Example]:
+    """All lines that are not blank. Raises ConfigurationError, with the line that is no example."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise ConfigurationError(f"Expected a file of examples, got {path}: {error.strerror}.") from None
+    examples: list[Example] = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                examples.append(_decoder.decode(line))
+            except (msgspec.DecodeError, UnicodeError) as error:
+                raise ConfigurationError(
+                    "Expected lines of JSON with the texts `prompt` and `answer`: "
+                    f"{error} - in {path}, line {number}."
+                ) from None
+    return examples
+
+
+def write_examples(path: Path, examples: Iterable[Example]) -> None:
+    """Replace the file; whoever reads it meanwhile sees the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.new")
+    new.write_bytes(b"".join(map(_line, examples)))
+    new.replace(path)
+
+
+def append_example(path: Path, example: Example) -> None:
+    """Add one line, which is in the file when this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(_line(example))
+
+
+def mend(path: Path) -> None:
+    """Cut off a last line that was not written to its end, so that lines can be added."""
+    if path.exists():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with path.open("r+b") as file:
+                file.truncate(whole)
+
+
+def _line(example: Example) -> bytes:
+    return _encoder.encode(example) + b"\n"
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Example)
