@@ -46,11 +46,13 @@ class Document(msgspec.Struct, frozen=True):
 
     parts: tuple[str | Chunk | Sync, ...]
     """No text is empty, and no two of them are neighbours."""
+    exact: bool = False
+    """Whether lengths need not be multiples of ten: not the language, but to compare with it."""
 
     @classmethod
-    def parse(cls, text: str) -> Document:
+    def parse(cls, text: str, *, exact: bool = False) -> Document:
         """Read an annotated answer; `str` writes it again. Raises PlanSyntaxError with the first problem."""
-        reading = _Reading()
+        reading = _Reading(exact=exact)
         reading.read(text)
         if reading.problems:
             offset, message = reading.problems[0]
@@ -61,7 +63,7 @@ class Document(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """The annotated answer. Raises ValueError where a text or a topic can't be written in it."""
-        return "".join(map(_written, self.parts))
+        return "".join(self._written(part) for part in self.parts)
 
     @property
     def text(self) -> str:
@@ -86,7 +88,7 @@ class Document(msgspec.Struct, frozen=True):
             said = 0
             for part in parts:
                 if isinstance(part, Chunk):
-                    said += count(promise_tag(part.topic, part.tokens))
+                    said += count(self.promise(part))
                     node = PlanNode(
                         id=len(nodes) + 1,
                         title=part.topic,
@@ -97,11 +99,22 @@ class Document(msgspec.Struct, frozen=True):
                     nodes.append(node)
                     ends[node.id] = node.offset + node.expected_tokens
                 else:
-                    said += count(_written(part))
+                    said += count(self._written(part))
             nodes[main - 1] = msgspec.structs.replace(nodes[main - 1], expected_tokens=said)
             ends[main] = start + said
             done = tuple(range(main, len(nodes) + 1))
         return Plan(tuple(nodes))
+
+    def promise(self, chunk: Chunk) -> str:
+        """The tag of a chunk's promise. Raises ValueError where its topic or length can't be written."""
+        return promise_tag(chunk.topic, chunk.tokens, exact=self.exact)
+
+    def _written(self, part: str | Chunk | Sync) -> str:
+        if isinstance(part, Sync):
+            return SYNC
+        if isinstance(part, Chunk):
+            return f"{self.promise(part)}{ASYNC}{_plain(part.text)}{END}"
+        return _plain(part)
 
     def _segments(self) -> list[list[str | Chunk | Sync]]:
         """The parts, cut behind every sync."""
@@ -128,14 +141,6 @@ def problems(text: str) -> list[Problem]:
     return reading.problems
 
 
-def _written(part: str | Chunk | Sync) -> str:
-    if isinstance(part, Sync):
-        return SYNC
-    if isinstance(part, Chunk):
-        return f"{promise_tag(part.topic, part.tokens)}{ASYNC}{_plain(part.text)}{END}"
-    return _plain(part)
-
-
 def _plain(text: str) -> str:
     reader = TagReader()
     found = [event for event in (*reader.feed(text), *reader.finish()) if isinstance(event, Tag)]
@@ -147,8 +152,9 @@ def _plain(text: str) -> str:
 class _Reading:
     """One pass over an annotated answer: its document, and its problems."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, exact: bool = False) -> None:
         self.problems: list[Problem] = []
+        self._exact = exact
         self._parts: list[str | Chunk | Sync] = []
         self._texts: list[str] = []
         """Texts of the main thread, or of the open chunk, that are not in a part yet."""
@@ -161,7 +167,7 @@ class _Reading:
 
     def read(self, text: str) -> None:
         """Read all of it."""
-        reader = TagReader()
+        reader = TagReader(exact=self._exact)
         for event in reader.feed(text):
             self._take(event)
         for event in reader.finish():
@@ -175,7 +181,7 @@ class _Reading:
 
     @property
     def document(self) -> Document:
-        return Document(tuple(self._parts))
+        return Document(tuple(self._parts), self._exact)
 
     def _take(self, event: str | Tag) -> None:
         if isinstance(event, str):

@@ -55,15 +55,15 @@ class Tag(NamedTuple):
     topic: str = ""
     """What a promise's chunk is about."""
     tokens: int = 0
-    """A promise's length: its chunk's tokens with both tags of the chunk, a multiple of ten."""
+    """A promise's length: its chunk's tokens with both tags of the chunk, written as a multiple of ten."""
     problem: str | None = None
     """What was expected, where it is not written as the specification has it."""
 
 
-def promise_tag(topic: str, tokens: int) -> str:
-    """A promise as text. Raises ValueError where it would not be read again as the same."""
+def promise_tag(topic: str, tokens: int, *, exact: bool = False) -> str:
+    """A promise as text. Raises ValueError where a `TagReader` would not read it again as the same."""
     text = f'<promise topic="{topic}" tokens="{tokens}"/>'
-    reader = TagReader()
+    reader = TagReader(exact=exact)
     if [*reader.feed(text), *reader.finish()] != [Tag("promise", text, topic, tokens)]:
         raise ValueError(
             "Expected a topic of one line without quotes and angle brackets, with its tag at most "
@@ -76,9 +76,11 @@ def promise_tag(topic: str, tokens: int) -> str:
 class TagReader:
     """Tells tags from text. Every character is looked at once, and comes out as soon as it is certain."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, exact: bool = False) -> None:
+        """With `exact`, lengths need not be multiples of ten: not the language, but to compare with it."""
         self.left = 0
         """While `feed` is iterated: the characters behind what it has given last."""
+        self._exact = exact
         self._held: list[str] = []
         """What may be the beginning of a tag."""
         self._length = 0
@@ -98,7 +100,7 @@ class TagReader:
                 if found is not None and found[0] == ">":
                     position += 1
                     self.left = size - position
-                    yield _read(self._take() + ">")
+                    yield _read(self._take() + ">", self._exact)
                 elif found is not None or self._length >= LONGEST_TAG:
                     self.left = size - position
                     yield from self._given_up()
@@ -151,10 +153,10 @@ class TagReader:
         )
 
 
-def _read(source: str) -> Tag:
+def _read(source: str, exact: bool) -> Tag:
     """A complete tag, whatever stands in it."""
     match = _PROMISE.fullmatch(source)
-    if match is not None and (tokens := int(match["tokens"])) <= MAX_TOKENS and tokens % 10 == 0:
+    if match is not None and (tokens := int(match["tokens"])) <= MAX_TOKENS and (exact or tokens % 10 == 0):
         return Tag("promise", source, match["topic"], tokens)
     if source.startswith(PROMISE):
         return _read_promise(source)
@@ -177,12 +179,12 @@ def _read_promise(source: str) -> Tag:
     names = [name for name, _ in found]
     tokens = DEFAULT_TOKENS
     if length.isascii() and length.isdecimal() and len(length) < 10:
-        tokens = min(max(-(-int(length) // 10) * 10, 10), MAX_TOKENS)
+        tokens = min(max(int(length), 1), MAX_TOKENS)
     if not topic:
         wanted, got = 'topic="..."', "none" if "topic" not in attributes else "an empty one"
     elif "tokens" not in attributes:
         wanted, got = 'tokens="..."', "none"
-    elif str(tokens) != length:
+    elif str(tokens) != length or tokens % 10:
         wanted, got = f"tokens, a multiple of ten from 10 to {MAX_TOKENS:,}", repr(length)[:40]
     elif names != ["topic", "tokens"]:
         wanted, got = "topic and tokens, each once and in this order", ", ".join(names)[:60]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from flowdecode_graphs.pasta.document import Chunk, Document
-from flowdecode_graphs.pasta.language import ASYNC, END, SYNC, promise_tag
+from flowdecode_graphs.pasta.language import ASYNC, END, SYNC
 
 __all__ = ["Form", "Layout", "Promised", "Said", "Waited", "lay_out", "tokenized"]
 
@@ -72,7 +72,7 @@ def tokenized(document: Document, encode: Callable[[str], Sequence[int]]) -> lis
             parts.append(Said(encode(part)))
         elif isinstance(part, Chunk):
             chunk = [*encode(ASYNC), *encode(part.text), *encode(END)]
-            parts.append(Promised(encode(promise_tag(part.topic, part.tokens)), chunk, part.tokens))
+            parts.append(Promised(encode(document.promise(part)), chunk, part.tokens))
         else:
             parts.append(Waited(encode(SYNC)))
     return parts

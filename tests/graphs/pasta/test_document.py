@@ -174,3 +174,13 @@ def test_any_text_is_read_and_only_the_valid_ones_are_documents(pieces: list[str
 def test_what_could_not_be_read_again_is_not_written(part: str | Chunk) -> None:
     with pytest.raises(ValueError, match="Expected"):
         str(Document((part,)))
+
+
+def test_exact_lengths_are_kept_where_they_are_asked_for() -> None:
+    text = '<promise topic="tea" tokens="23"/><async>Tea.</async>'
+    document = Document.parse(text, exact=True)
+    assert str(document) == text
+    assert document.plan(len).nodes[1].offset == text.index("<async>")
+    assert document == Document((Chunk("tea", 23, "Tea."),), exact=True)
+    with pytest.raises(PlanSyntaxError, match="a multiple of ten"):
+        Document.parse(text)

@@ -108,8 +108,8 @@ def test_text_comes_out_as_soon_as_it_can_be_no_tag() -> None:
         ('<promise topic=" " tokens="60"/>', "", 60, 'Expected topic="...", got an empty one'),
         ('<promise topic="tea"/>', "tea", DEFAULT_TOKENS, 'Expected tokens="...", got none'),
         ('<promise topic="tea" tokens="many"/>', "tea", DEFAULT_TOKENS, "Expected tokens, a multiple of ten"),
-        ('<promise topic="tea" tokens="61"/>', "tea", 70, "got '61'"),
-        ('<promise topic="tea" tokens="0"/>', "tea", 10, "got '0'"),
+        ('<promise topic="tea" tokens="61"/>', "tea", 61, "got '61'"),
+        ('<promise topic="tea" tokens="0"/>', "tea", 1, "got '0'"),
         ('<promise topic="tea" tokens="99990"/>', "tea", MAX_TOKENS, "from 10 to 2,000, got '99990'"),
         ('<promise tokens="60" topic="tea"/>', "tea", 60, "in this order, got tokens, topic"),
         ('<promise topic="tea" tokens="60" a="b"/>', "tea", 60, "got topic, tokens, a"),
@@ -188,3 +188,10 @@ def test_a_promise_that_would_be_read_differently_is_not_written() -> None:
     for topic, tokens in (('a "b"', 60), ("", 60), ("a\nb", 60), ("tea", 61), ("tea", 0), ("x" * 300, 10)):
         with pytest.raises(ValueError, match="Expected"):
             promise_tag(topic, tokens)
+
+
+def test_exact_lengths_are_read_and_written_where_they_are_asked_for() -> None:
+    text = promise_tag("tea", 61, exact=True)
+    assert list(TagReader(exact=True).feed(text)) == [Tag("promise", text, "tea", 61)]
+    with pytest.raises(ValueError, match="Expected"):
+        promise_tag("", 61, exact=True)

@@ -58,14 +58,16 @@ class Encoded(NamedTuple):
         return np.tril(seen)
 
 
-def encode(example: Example, tokenizer: Any, form: Form = "shared", plain: bool = False) -> Encoded:
+def encode(
+    example: Example, tokenizer: Any, form: Form = "shared", plain: bool = False, *, exact: bool = False
+) -> Encoded:
     """The tokens of an example for a model with this tokenizer, or with a `Conversation` made of it.
 
-    `plain` leaves the tags out, and with them all threads but one. Raises PlanSyntaxError for an
-    ill-formed answer.
+    `plain` leaves the tags out, and with them all threads but one; `exact` allows lengths that are no
+    multiples of ten. Raises PlanSyntaxError for an ill-formed answer.
     """
     conversation = tokenizer if isinstance(tokenizer, Conversation) else Conversation(tokenizer)
-    document = Document.parse(example.answer)
+    document = Document.parse(example.answer, exact=exact)
     if plain:
         document = Document((document.text,) if document.text else ())
     head = conversation.head(example.prompt, example.system)

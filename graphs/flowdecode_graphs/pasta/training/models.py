@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 import torch
-from transformers import AddedToken, AutoModelForCausalLM, AutoTokenizer
+from transformers import AddedToken, AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from flowdecode.backend import ModelProfile
 from flowdecode.errors import ConfigurationError
 from flowdecode_graphs.pasta.language import ASYNC, END, PROMISE, SYNC
 
-__all__ = ["TAGS", "DType", "Trainable", "load_trainable", "save_model", "tag_ids"]
+__all__ = [
+    "ATTRIBUTES",
+    "TAGS",
+    "DType",
+    "Trainable",
+    "load_tokenizer",
+    "load_trainable",
+    "new_ids",
+    "save_model",
+    "tag_ids",
+]
 
 TAGS = (PROMISE, ASYNC, END, SYNC)
+ATTRIBUTES = (' topic="', '" tokens="', '"/>')
+"""What every promise has beside its tag, topic and length."""
+COSTLY = 3
+"""Tokens of an attribute from which on it becomes a token too: a small vocabulary would spell it."""
 NOISE = 0.1
 """By how much of its entries' deviation a new token's embedding differs from the mean of the others."""
 
@@ -27,6 +43,7 @@ _STRATEGY = "pasta"
 _log = logging.getLogger("flowdecode")
 
 # transformers leaves these untyped.
+_auto_config: Any = AutoConfig
 _auto_model: Any = AutoModelForCausalLM
 _auto_tokenizer: Any = AutoTokenizer
 _added_token: Any = AddedToken
@@ -39,6 +56,8 @@ class Trainable(NamedTuple):
     tokenizer: Any
     profile: ModelProfile
     """What its `flowdecode.json` says."""
+    stored: DType
+    """As what its weights were stored."""
 
 
 def load_trainable(
@@ -46,37 +65,38 @@ def load_trainable(
 ) -> Trainable:
     """A model's folder, or its name on the hub, with PASTA-LANG's tags in its vocabulary.
 
-    A tag that it lacks becomes an added token that is not special, with the mean of all embeddings and
-    a little noise of its own; of a `plain` model the vocabulary stays as it is. Raises ConfigurationError.
+    What it lacks becomes an added token that is not special, with the mean of all embeddings and a
+    little noise of its own; of a `plain` model the vocabulary stays as it is. Raises ConfigurationError.
     """
     folder = Path(source).expanduser()
-    options: dict[str, Any] = {"local_files_only": True} if folder.is_dir() else {}
-    name = str(folder) if folder.is_dir() else str(source)
-    try:
-        tokenizer = _auto_tokenizer.from_pretrained(name, **options)
+    with _loading(source) as (name, options):
+        config = _auto_config.from_pretrained(name, **options)
         model = _auto_model.from_pretrained(
             name, dtype=getattr(torch, dtype), attn_implementation="sdpa", **options
         )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0][:300]
-        raise ConfigurationError(
-            "Expected a folder with a causal language model and its tokenizer, or the name of one on the "
-            f"Hugging Face hub, got {str(source)!r}: {reason}"
-        ) from error
+    tokenizer = load_tokenizer(source)
     if not plain:
         _add_tags(model, tokenizer, seed)
-    return Trainable(model, tokenizer, _read_profile(folder))
+    stored: DType = "float32" if config.dtype in (None, torch.float32) else "bfloat16"
+    return Trainable(model, tokenizer, _read_profile(folder), stored)
+
+
+def load_tokenizer(source: str | Path) -> Any:
+    """The tokenizer of a model's folder, or of its name on the hub. Raises ConfigurationError."""
+    with _loading(source) as (name, options):
+        return _auto_tokenizer.from_pretrained(name, **options)
 
 
 def save_model(trained: Trainable, folder: Path, *, plain: bool = False, dtype: DType | None = None) -> None:
     """Write model, tokenizer and `flowdecode.json`, which declares the strategy `pasta` unless it is plain.
 
-    `dtype` is that of the written weights; None: the model's own.
+    `dtype` is that of the written weights; None: as they were stored before.
     """
-    model, tokenizer, profile = trained
+    model, tokenizer, profile = trained.model, trained.tokenizer, trained.profile
     folder.mkdir(parents=True, exist_ok=True)
-    if dtype is not None and model.dtype != getattr(torch, dtype):
-        model = copy.deepcopy(model).to(getattr(torch, dtype))
+    wanted = getattr(torch, dtype or trained.stored)
+    if model.dtype != wanted:
+        model = copy.deepcopy(model).to(wanted)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     others = tuple(name for name in profile.strategies if name != _STRATEGY)
@@ -95,14 +115,21 @@ def tag_ids(tokenizer: Any) -> dict[str, int]:
     return {tag: known[tag] for tag in TAGS if tag in known}
 
 
+def new_ids(tokenizer: Any) -> list[int]:
+    """The ids of all that `load_trainable` may have added."""
+    known: dict[str, int] = tokenizer.get_vocab()
+    return sorted(known[text] for text in (*TAGS, *ATTRIBUTES) if text in known)
+
+
 def _add_tags(model: Any, tokenizer: Any, seed: int) -> None:
     missing = [tag for tag in TAGS if tag not in tag_ids(tokenizer)]
+    missing += [text for text in ATTRIBUTES if len(_encode(tokenizer, text)) >= COSTLY]
     if not missing:
         return
-    tokenizer.add_tokens([_added_token(tag, special=False, normalized=False) for tag in missing])
+    tokenizer.add_tokens([_added_token(text, special=False, normalized=False) for text in missing])
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    new = sorted(tokenizer.convert_tokens_to_ids(missing))
+    new: list[int] = sorted(tokenizer.convert_tokens_to_ids(missing))
     generator = torch.Generator().manual_seed(seed)
     done: set[int] = set()
     with torch.no_grad():
@@ -111,7 +138,12 @@ def _add_tags(model: Any, tokenizer: Any, seed: int) -> None:
                 continue
             done.add(id(layer.weight))
             _initialise(layer.weight, new, generator)
-    _log.info("Added %s to the vocabulary of %s.", ", ".join(missing), model.name_or_path)
+    _log.info("Added %s to the vocabulary of %s.", " ".join(missing), model.name_or_path)
+
+
+def _encode(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    return ids
 
 
 def _initialise(weight: torch.Tensor, new: list[int], generator: torch.Generator) -> None:
@@ -119,6 +151,21 @@ def _initialise(weight: torch.Tensor, new: list[int], generator: torch.Generator
     known = weight[: new[0]].float()
     noise = torch.randn(len(new), weight.shape[1], generator=generator).to(weight.device)
     weight[new] = (known.mean(0) + NOISE * known.std(0) * noise).to(weight.dtype)
+
+
+@contextmanager
+def _loading(source: str | Path) -> Generator[tuple[str, dict[str, Any]]]:
+    """The name and the options for transformers, whose errors become ours."""
+    folder = Path(source).expanduser()
+    local = folder.is_dir()
+    try:
+        yield (str(folder), {"local_files_only": True}) if local else (str(source), {})
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().partition("\n")[0][:300]
+        raise ConfigurationError(
+            "Expected a folder with a causal language model and its tokenizer, or the name of one on the "
+            f"Hugging Face hub, got {str(source)!r}: {reason}"
+        ) from error
 
 
 def _read_profile(folder: Path) -> ModelProfile:

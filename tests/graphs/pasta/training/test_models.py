@@ -38,13 +38,15 @@ def test_missing_tags_become_tokens_that_are_not_special(family: str, tmp_path: 
     tokenizer, model = trainable.tokenizer, trainable.model
     ids = tokenizer.convert_tokens_to_ids(TAGS)
     assert ids == [VOCABULARY + n for n in range(4)]
+    added = VOCABULARY + len(TAGS) + len(models.ATTRIBUTES)
     text = f'a{PROMISE} topic="b" tokens="10"/>{ASYNC}c{END}\n{SYNC}d'
     tokens = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-    assert [token for token in tokens if token >= VOCABULARY] == ids
+    assert [token for token in tokens if token >= VOCABULARY and token < VOCABULARY + 4] == ids
+    assert len(tokenizer.tokenize('<promise topic="b" tokens="10"/>')) == len("b10") + 4, "small vocabulary"
     assert tokenizer.decode(tokens, skip_special_tokens=True) == text
-    assert model.config.vocab_size == len(tokenizer) == VOCABULARY + 4
+    assert model.config.vocab_size == len(tokenizer) == added
     weight = model.get_input_embeddings().weight.detach()
-    assert weight.shape[0] == model.get_output_embeddings().weight.shape[0] == VOCABULARY + 4
+    assert weight.shape[0] == model.get_output_embeddings().weight.shape[0] == added
     known, new = weight[:VOCABULARY], weight[VOCABULARY:]
     away = (new - known.mean(0)) / known.std(0)
     assert 0.05 < float(away.std()) < 0.2
@@ -60,7 +62,7 @@ def test_they_are_added_once_and_are_the_same_for_the_same_seed(tmp_path: Path) 
     models.save_model(one, tmp_path / "after")
     loaded = models.load_trainable(tmp_path / "after", seed=1)
     assert torch.equal(loaded.model.get_input_embeddings().weight.detach(), weights[0])
-    assert len(loaded.tokenizer) == VOCABULARY + 4
+    assert len(loaded.tokenizer) == len(one.tokenizer) > VOCABULARY + 4
 
 
 def test_rows_that_a_vocabulary_has_to_spare_are_used(tmp_path: Path) -> None:

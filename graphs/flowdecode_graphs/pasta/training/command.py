@@ -1,0 +1,150 @@
+"""Train a model that writes PASTA-LANG."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from flowdecode.cli.options import AsJson
+from flowdecode.cli.output import remark, write, write_json
+from flowdecode.errors import ConfigurationError
+from flowdecode_graphs.atlas import Split
+from flowdecode_graphs.pasta.layout import Form
+from flowdecode_graphs.pasta.training.lengths import Lengths
+from flowdecode_graphs.pasta.training.rows import write_examples
+
+if TYPE_CHECKING:
+    from flowdecode_graphs.pasta.training.conversation import Conversation
+
+__all__ = ["train"]
+
+NEEDED = ("accelerate", "peft", "torch", "transformers")
+
+train = typer.Typer(
+    name="train",
+    help="Train a model that marks the asynchronous parts of its answer (PASTA).",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Where checkpoints and the model go.")]
+ModelName = Annotated[str, typer.Option(metavar="NAME", help="A model's folder, or its name on the hub.")]
+
+
+@train.command()
+def sft(
+    data: Annotated[Path, typer.Argument(metavar="FILE", help="Annotated answers, as annotate writes them.")],
+    *,
+    model: ModelName,
+    out: Out,
+    validation: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Annotated answers whose loss is told.")
+    ] = None,
+    form: Annotated[
+        Form, typer.Option(help="How it will decode: threads over one KV cache, or requests.")
+    ] = "shared",
+    plain: Annotated[bool, typer.Option("--plain", help="Leave the tags out: the baseline.")] = False,
+    lora: Annotated[
+        int | None, typer.Option(min=1, metavar="RANK", help="Train adapters of this rank, and merge them.")
+    ] = None,
+    epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 4,
+    steps: Annotated[int | None, typer.Option(min=1, help="Batches, in place of epochs.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Examples in a batch.")] = 8,
+    rate: Annotated[float, typer.Option(help="The highest learning rate; it falls to 0.")] = 1e-5,
+    seed: Annotated[int, typer.Option(help="Of the order of the examples, and of new embeddings.")] = 0,
+    dtype: Annotated[
+        Literal["float32", "bfloat16"], typer.Option(help="Of the weights while they are trained.")
+    ] = "float32",
+    bf16: Annotated[
+        bool | None,
+        typer.Option("--bf16/--no-bf16", help="Multiply in bfloat16; by default where that is fast."),
+    ] = None,
+    save_steps: Annotated[int, typer.Option(min=1, help="Batches from checkpoint to checkpoint.")] = 200,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Promised lengths need not be multiples of ten.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model on annotated answers. The same command goes on where it was stopped."""
+    _check_installed()
+    from flowdecode_graphs.pasta.training import sft as stage
+
+    settings = stage.Settings(
+        model=model,
+        form=form,
+        plain=plain,
+        exact=exact,
+        lora=lora,
+        epochs=epochs,
+        steps=steps,
+        batch=batch,
+        rate=rate,
+        seed=seed,
+        dtype=dtype,
+        bf16=bf16,
+        save_steps=save_steps,
+    )
+    trained = stage.train(data, out, settings, validation=validation)
+    if as_json:
+        write_json(trained)
+        return
+    for reason, count in trained.dropped.items():
+        remark(f"Dropped {count:,} examples: {reason}.")
+    losses = "" if trained.loss is None else f", loss {trained.loss:.4f}"
+    if trained.validation_loss is not None:
+        losses += f", validation loss {trained.validation_loss:.4f}"
+    write(
+        f"{trained.examples:,} examples, {trained.steps:,} steps{losses}, "
+        f"{trained.tokens_per_second:,.0f} tokens a second. The model: {out}\n"
+    )
+
+
+@train.command()
+def annotate(
+    answers: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Lines of JSON with the texts prompt and answer.")
+    ] = None,
+    *,
+    model: ModelName,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where annotated answers go.")],
+    atlas: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Annotate N answers about the Atlas, by rule.")
+    ] = None,
+    split: Annotated[Split, typer.Option(help="Of the Atlas.")] = "train",
+    seed: Annotated[int, typer.Option(help="Of the Atlas's questions, and their annotations.")] = 0,
+    lengths: Annotated[Lengths, typer.Option(help="Of the Atlas's promises; tens is the language.")] = "tens",
+    topic: Annotated[bool, typer.Option(help="Whether the Atlas's promises have topics.")] = True,
+    sync: Annotated[bool, typer.Option(help="Whether the Atlas's answers have syncs.")] = True,
+) -> None:
+    """Annotate answers in PASTA-LANG, with lengths counted by the tokenizer of the model to train."""
+    _check_installed()
+    from flowdecode_graphs.pasta.training.atlas import atlas_examples
+
+    conversation = _conversation(model)
+    examples = atlas_examples(
+        split, seed, lambda text: len(conversation.encode(text)), lengths=lengths, topic=topic, sync=sync
+    )
+    if atlas is None:
+        raise ConfigurationError("Expected --atlas.")
+    write_examples(out, islice(examples, atlas))
+    write(f"{atlas:,} annotated answers: {out}\n")
+
+
+def _conversation(model: str) -> Conversation:
+    from flowdecode_graphs.pasta.training.conversation import Conversation
+    from flowdecode_graphs.pasta.training.models import load_tokenizer
+
+    return Conversation(load_tokenizer(model))
+
+
+def _check_installed() -> None:
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            f"Expected the packages of training, got no {' and no '.join(missing)}. "
+            "Install them: pip install 'flowdecode[train]'."
+        )
