@@ -24,6 +24,8 @@ __all__ = ["Batch", "Collator", "Encoded", "encode", "token_log_probs"]
 NOTHING = -1
 """The target of a token that predicts nothing."""
 _IGNORED = -100
+_SEEN = torch.zeros((), dtype=torch.bfloat16)  # exact in every precision, and no reason to raise another's
+_HIDDEN = torch.full((), torch.finfo(torch.bfloat16).min, dtype=torch.bfloat16)
 
 Batch = dict[str, torch.Tensor]
 """`input_ids`, `position_ids` and `targets` `[B, L]`, and `attention_mask` `[B, 1, L, L]` of booleans."""
@@ -107,8 +109,15 @@ class Collator:
 
 def token_log_probs(model: Any, batch: Batch) -> torch.Tensor:
     """By token, the log-probability of the one that it predicts, `[B, L]` in float32; 0 where it is none."""
-    inputs = {name: batch[name] for name in ("input_ids", "position_ids", "attention_mask")}
-    logits: torch.Tensor = model(**inputs, use_cache=False).logits
+    mask = batch["attention_mask"]
+    if model.config.get_text_config()._attn_implementation == "eager":  # it adds the mask to its scores
+        mask = torch.where(mask, _SEEN, _HIDDEN)
+    logits: torch.Tensor = model(
+        input_ids=batch["input_ids"],
+        position_ids=batch["position_ids"],
+        attention_mask=mask,
+        use_cache=False,
+    ).logits
     targets = batch["targets"]
     labels = batch["input_ids"].gather(1, targets.clamp(min=0)).masked_fill(targets == NOTHING, _IGNORED)
     losses = cross_entropy(

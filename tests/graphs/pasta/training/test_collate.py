@@ -93,9 +93,12 @@ def test_an_ill_formed_answer_is_refused(saved: tuple[Any, Any]) -> None:
 
 
 @FORMS
-def test_a_batch_gives_each_example_what_it_gets_alone(form: Form, saved: tuple[Any, Any]) -> None:
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_batch_gives_each_example_what_it_gets_alone(
+    form: Form, attention: str, saved: tuple[Any, Any]
+) -> None:
     model, tokenizer = saved
-    model.set_attn_implementation("sdpa")
+    model.set_attn_implementation(attention)
     encoded = [collate.encode(example, tokenizer, form) for example in EXAMPLES]
     batch = collate.Collator(multiple=16)(encoded)
     length = batch["input_ids"].shape[1]

@@ -101,6 +101,9 @@ async def test_a_batch_has_what_the_threads_decode(
         inputs = {name: batch[name] for name in ("input_ids", "position_ids", "attention_mask")}
         logits = model(**inputs, use_cache=False).logits[0]
         log_probs = collate.token_log_probs(model, batch)[0]
+        model.set_attn_implementation("eager")
+        eager = collate.token_log_probs(model, batch)[0]
+    assert float((eager - log_probs).abs().max()) < 1e-4
 
     assert encoded.tokens[: len(forced.prompt)].tolist() == forced.prompt
     places = {key: index for index, key in forced.keys(form)}
