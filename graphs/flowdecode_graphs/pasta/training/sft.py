@@ -7,6 +7,7 @@ import logging
 import math
 import shutil
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments, set_seed
 
 from flowdecode.errors import ConfigurationError, PlanSyntaxError
 from flowdecode_graphs.pasta.layout import Form
@@ -110,6 +111,7 @@ def train(data: Path, out: Path, settings: Settings, *, validation: Path | None 
     )
     model = trainable.model
     if settings.lora is not None:
+        set_seed(settings.seed)  # adapters begin with random numbers
         model = _with_adapters(trainable, settings.lora)
     trainer = _Supervised(
         model, told.examples, held_out, _arguments(out, settings, told.examples, held_out), settings
@@ -232,7 +234,12 @@ def _with_adapters(trainable: Trainable, rank: int) -> Any:
         trainable_token_indices={names[id(layer)]: new for layer in layers} if new else None,
         task_type="CAUSAL_LM",
     )
-    return _peft_model(trainable.model, adapters)
+    # Where it can, peft looks up the vocabulary's first size, and then stores all embeddings.
+    trainable.model.name_or_path = ""
+    with warnings.catch_warnings():
+        # peft asks for `is_gradient_checkpointing`, a name that transformers has given up.
+        warnings.simplefilter("ignore", FutureWarning)
+        return _peft_model(trainable.model, adapters)
 
 
 def _arguments(
