@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flowdecode.cli.options import AsJson
+from flowdecode.cli.options import AsJson, BackendUrl
 from flowdecode.cli.output import remark, write, write_json
 from flowdecode.errors import ConfigurationError
 from flowdecode_graphs.atlas import Split
 from flowdecode_graphs.pasta.layout import Form
 from flowdecode_graphs.pasta.training.lengths import Lengths
-from flowdecode_graphs.pasta.training.rows import write_examples
-
-if TYPE_CHECKING:
-    from flowdecode_graphs.pasta.training.conversation import Conversation
+from flowdecode_graphs.pasta.training.rows import read_examples, write_examples
 
 __all__ = ["train"]
 
@@ -92,13 +94,11 @@ def sft(
     if as_json:
         write_json(trained)
         return
-    for reason, count in trained.dropped.items():
-        remark(f"Dropped {count:,} examples: {reason}.")
-    losses = "" if trained.loss is None else f", loss {trained.loss:.4f}"
+    losses = f"loss {trained.loss:.4f}"
     if trained.validation_loss is not None:
         losses += f", validation loss {trained.validation_loss:.4f}"
     write(
-        f"{trained.examples:,} examples, {trained.steps:,} steps{losses}, "
+        f"{trained.examples:,} examples, {trained.steps:,} steps, {losses}, "
         f"{trained.tokens_per_second:,.0f} tokens a second. The model: {out}\n"
     )
 
@@ -111,6 +111,9 @@ def annotate(
     *,
     model: ModelName,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where annotated answers go.")],
+    backend: BackendUrl = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Answers at once.")] = 8,
+    attempts: Annotated[int, typer.Option(min=1, help="Tries of an answer, each with what was wrong.")] = 3,
     atlas: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Annotate N answers about the Atlas, by rule.")
     ] = None,
@@ -120,25 +123,91 @@ def annotate(
     topic: Annotated[bool, typer.Option(help="Whether the Atlas's promises have topics.")] = True,
     sync: Annotated[bool, typer.Option(help="Whether the Atlas's answers have syncs.")] = True,
 ) -> None:
-    """Annotate answers in PASTA-LANG, with lengths counted by the tokenizer of the model to train."""
+    """Annotate answers in PASTA-LANG: those of FILE by a model behind --backend, or the Atlas's by rule.
+
+    Lengths are counted by the tokenizer of --model, the one to train. The same command goes on where
+    it was stopped.
+    """
     _check_installed()
+    if (answers is None) == (atlas is None):
+        raise ConfigurationError("Expected either a FILE of answers or --atlas N, got both or none.")
+    count = _counter(model)
+    if answers is not None:
+        _annotate_by_model(answers, out, backend, count, concurrency, attempts)
+        return
     from flowdecode_graphs.pasta.training.atlas import atlas_examples
 
-    conversation = _conversation(model)
-    examples = atlas_examples(
-        split, seed, lambda text: len(conversation.encode(text)), lengths=lengths, topic=topic, sync=sync
-    )
-    if atlas is None:
-        raise ConfigurationError("Expected --atlas.")
+    examples = atlas_examples(split, seed, count, lengths=lengths, topic=topic, sync=sync)
     write_examples(out, islice(examples, atlas))
     write(f"{atlas:,} annotated answers: {out}\n")
 
 
-def _conversation(model: str) -> Conversation:
+def _annotate_by_model(
+    answers: Path,
+    out: Path,
+    backend: str | None,
+    count: Callable[[str], int],
+    concurrency: int,
+    attempts: int,
+) -> None:
+    from flowdecode_graphs.pasta.training.annotate import Annotator, dropped_path
+
+    with progress("answers") as bar:
+        annotator = Annotator(
+            read_examples(answers),
+            out,
+            backend,
+            count,
+            concurrency=concurrency,
+            attempts=attempts,
+            done=bar.done,
+        )
+        bar.begin(len(annotator.pending))
+        try:
+            asyncio.run(annotator.run())
+        except KeyboardInterrupt:
+            remark(f"Stopped. The same command goes on from here: what was done is in {out}.")
+            raise typer.Exit(130) from None
+    for kind, number in annotator.dropped.items():
+        remark(f"Dropped {number:,} answers: {kind}. Reasons: {dropped_path(out)}")
+    write(f"{annotator.annotated:,} annotated answers: {out}\n")
+
+
+def _counter(model: str) -> Callable[[str], int]:
+    """Counts tokens as a model does."""
     from flowdecode_graphs.pasta.training.conversation import Conversation
     from flowdecode_graphs.pasta.training.models import load_tokenizer
 
-    return Conversation(load_tokenizer(model))
+    conversation = Conversation(load_tokenizer(model))
+    return lambda text: len(conversation.encode(text))
+
+
+class Bar:
+    """A bar with the time that is left."""
+
+    def __init__(self, bar: Progress, title: str) -> None:
+        self._bar = bar
+        self._task = bar.add_task(title, total=None)
+
+    def begin(self, total: int) -> None:
+        self._bar.update(self._task, total=total)
+
+    def done(self) -> None:
+        self._bar.advance(self._task)
+
+
+@contextmanager
+def progress(title: str) -> Generator[Bar]:
+    """A bar on standard error while something is under way."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    with bar:
+        yield Bar(bar, title)
 
 
 def _check_installed() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import math
 import shutil
+import sys
 import time
 import warnings
 from collections import Counter
@@ -16,7 +17,7 @@ from typing import Any
 import msgspec
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import ProgressCallback, Trainer, TrainingArguments, set_seed
 
 from flowdecode.errors import ConfigurationError, PlanSyntaxError
 from flowdecode_graphs.pasta.layout import Form
@@ -36,9 +37,12 @@ __all__ = ["Encoding", "Settings", "Trained", "checkpoint", "encode_all", "fast_
 
 WARM_UP = 0.03
 """The share of the steps in which the learning rate rises."""
+LOGGED = 20
+"""After so many steps their mean loss is told."""
 
 _log = logging.getLogger("flowdecode")
 _trainer: Any = Trainer  # transformers and peft leave much untyped
+_progress: Any = ProgressCallback
 _peft_model: Any = get_peft_model
 
 
@@ -76,8 +80,8 @@ class Trained(msgspec.Struct, frozen=True):
     dropped: dict[str, int]
     """Reasons, and how many examples each."""
     steps: int
-    loss: float | None
-    """The mean over the last steps; None where all had been done before."""
+    loss: float
+    """The mean over the last steps that were told."""
     validation_loss: float | None
     tokens_per_second: float
     """Predicted tokens, of the steps that were taken now."""
@@ -95,13 +99,14 @@ def train(data: Path, out: Path, settings: Settings, *, validation: Path | None 
 
     Raises ConfigurationError where the model or the data can't be used, or `out` holds another training.
     """
-    _claim(out, settings, data)
+    examples = read_examples(data)
     trainable = load_trainable(settings.model, plain=settings.plain, dtype=settings.dtype, seed=settings.seed)
-    told = encode_all(read_examples(data), trainable, settings)
+    told = encode_all(examples, trainable, settings)
     if not told.examples:
         raise ConfigurationError(
             f"Expected examples to train on, got none - in {data}; dropped: {dict(told.dropped)}."
         )
+    _claim(out, settings, data)
     for reason, count in told.dropped.items():
         _log.warning(
             "Dropped %d of %d examples: %s.", count, len(told.examples) + told.dropped.total(), reason
@@ -128,7 +133,7 @@ def train(data: Path, out: Path, settings: Settings, *, validation: Path | None 
         examples=len(told.examples),
         dropped=dict(told.dropped),
         steps=int(trainer.state.global_step),
-        loss=losses[-1] if losses else None,
+        loss=losses[-1],
         validation_loss=validated,
         tokens_per_second=trainer.tokens / seconds,
     )
@@ -191,6 +196,8 @@ class _Supervised(_trainer):  # type: ignore[misc]
             train_dataset=examples,
             eval_dataset=held_out,
         )
+        self.remove_callback(ProgressCallback)
+        self.add_callback(_Bar())
         self.tokens = 0
         """Predicted in training so far."""
         self._examples = examples
@@ -218,6 +225,21 @@ class _Supervised(_trainer):  # type: ignore[misc]
     def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
         lengths = [len(example.tokens) for example in self._examples]
         return ByLength(lengths, self._settings.batch, self._settings.seed)
+
+
+class _Bar(_progress):  # type: ignore[misc]
+    """The trainer's progress bar, whose figures go to standard error too."""
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        told = {name: value for name, value in (logs or {}).items() if name in _TOLD}
+        if self.training_bar is not None and told:
+            figures = ", ".join(f"{_TOLD[name]} {value:.4g}" for name, value in told.items())
+            self.training_bar.write(f"step {state.global_step:,}: {figures}", file=sys.stderr)
+
+
+_TOLD = {"loss": "loss", "learning_rate": "rate", "eval_loss": "validation loss"}
 
 
 def _with_adapters(trainable: Trainable, rank: int) -> Any:
@@ -260,7 +282,7 @@ def _arguments(
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
-        logging_steps=20,
+        logging_steps=min(LOGGED, steps),
         save_steps=settings.save_steps,
         save_total_limit=2,
         eval_strategy="steps" if held_out else "no",
@@ -272,8 +294,6 @@ def _arguments(
 
 def _claim(out: Path, settings: Settings, data: Path) -> None:
     """Note what is trained in `out`. Raises ConfigurationError where something else was begun there."""
-    if not data.is_file():
-        raise ConfigurationError(f"Expected a file of examples, got {data}.")
     digest = hashlib.sha256(data.read_bytes()).hexdigest()
     note = msgspec.json.format(msgspec.json.encode({"settings": settings, "data": digest}), indent=2) + b"\n"
     path = out / "sft.json"

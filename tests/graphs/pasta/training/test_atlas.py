@@ -62,7 +62,9 @@ def test_parts_of_guides_are_independent_and_most_are_chunks() -> None:
     assert max(theoretical_speedup(document, rough_tokens) for document in found) > 2
 
 
-@pytest.mark.parametrize(("kind", "dependent"), [("comparison", "If that is what counts"), ("choice", "In total:")])
+@pytest.mark.parametrize(
+    ("kind", "dependent"), [("comparison", "If that is what counts"), ("choice", "In total:")]
+)
 def test_conclusions_follow_a_sync_but_for_a_few(kind: Kind, dependent: str) -> None:
     """Where something was promised: a conclusion that sees nothing of it is what can be unlearnt."""
     waits: list[bool] = []
@@ -107,7 +109,9 @@ def test_lengths_are_exact_or_fixed_where_that_is_asked_for() -> None:
     found = chunks(Document.parse(exact, exact=True))
     assert [chunk.tokens for chunk in found] == [rough_tokens(chunk.text) + 2 for chunk in found]
     assert any(chunk.tokens % 10 for chunk in found)
-    fixed = chunks(Document.parse(annotate_reference(question, Dice(2), rough_tokens, lengths="fixed").answer))
+    fixed = chunks(
+        Document.parse(annotate_reference(question, Dice(2), rough_tokens, lengths="fixed").answer)
+    )
     assert {chunk.tokens for chunk in fixed} == {DEFAULT_TOKENS}
 
 

@@ -57,7 +57,15 @@ def data(tmp_path: Path) -> Path:
 
 def settings(model: Path, **changes: Any) -> Any:
     return sft.Settings(
-        **{"model": str(model), "steps": 8, "rate": 5e-3, "batch": 2, "save_steps": 3, "bf16": False, **changes}
+        **{
+            "model": str(model),
+            "steps": 8,
+            "rate": 5e-3,
+            "batch": 2,
+            "save_steps": 3,
+            "bf16": False,
+            **changes,
+        }
     )
 
 
@@ -85,7 +93,9 @@ async def test_what_was_learnt_is_decoded_threads_and_all(
             assert result.plan is not None
             assert result.plan.remarks == ()
             chunks = [part for part in document.parts if isinstance(part, Chunk)]
-            told = {node.title: node.expected_tokens for node in result.plan.nodes if node.title != "Main thread"}
+            told = {
+                node.title: node.expected_tokens for node in result.plan.nodes if node.title != "Main thread"
+            }
             assert told == {chunk.topic: chunk.tokens for chunk in chunks}
         auto = await flow.run(EXAMPLES[0].prompt)
         assert auto.strategy == "pasta", "its flowdecode.json says that it was trained for it"
@@ -140,7 +150,7 @@ def test_adapters_are_merged(model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = sft.train(data, tmp_path / "one", settings(model, lora=4, steps=1))
     trained = sft.train(data, out, settings(model, lora=4, steps=60, rate=1e-2))
-    assert trained.loss < 0.7 * first.loss if first.loss else trained.loss < 5
+    assert trained.loss < 0.7 * first.loss
     before, after = weights(model), weights(out)
     assert set(after) == set(before)
     name, rows = "model.embed_tokens.weight", len(make_tokenizer())
@@ -162,12 +172,11 @@ def test_what_can_t_be_trained_on_is_dropped_and_said(model: Path, tmp_path: Pat
     assert sum(trained.dropped.values()) == len(others)
     assert trained.dropped["longer than the model's context of 1,024 tokens"] == 1
     assert trained.dropped["ill-formed (Expected a promise before <sync/>)"] == 2
-    with pytest.raises(ConfigurationError, match="Expected examples to train on, got none"):
-        write_examples(path, [Example("Tea?", ill)])
-        sft.train(path, tmp_path / "none", settings(model))
-    with pytest.raises(ConfigurationError, match="Expected examples to train on, got none"):
-        path.write_bytes(b"")
-        sft.train(path, tmp_path / "empty", settings(model))
+    for content in (b"", b'{"prompt": "Tea?", "answer": "<sync/>"}'):
+        path.write_bytes(content)
+        with pytest.raises(ConfigurationError, match="Expected examples to train on, got none"):
+            sft.train(path, tmp_path / "none", settings(model))
+    assert not (tmp_path / "none").exists()
     with pytest.raises(ConfigurationError, match="Expected a file of examples, got"):
         sft.train(tmp_path / "nothing.jsonl", tmp_path / "empty", settings(model))
 
