@@ -160,8 +160,8 @@ def _read(source: str, exact: bool) -> Tag:
         return Tag("promise", source, match["topic"], tokens)
     if source.startswith(PROMISE):
         return _read_promise(source)
-    exact: dict[str, Kind] = {ASYNC: "async", END: "end", SYNC: "sync"}
-    for tag, kind in exact.items():
+    others: dict[str, Kind] = {ASYNC: "async", END: "end", SYNC: "sync"}
+    for tag, kind in others.items():
         if source == tag:
             return Tag(kind, source)
         if source.startswith(tag.rstrip("/>")) and not (kind == "async" and source.endswith("/>")):

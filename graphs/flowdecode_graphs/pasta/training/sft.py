@@ -5,45 +5,30 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import shutil
-import sys
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
-from peft import LoraConfig, get_peft_model
-from transformers import ProgressCallback, Trainer, TrainingArguments, set_seed
+from transformers import TrainingArguments
 
 from flowdecode.errors import ConfigurationError, PlanSyntaxError
 from flowdecode_graphs.pasta.layout import Form
-from flowdecode_graphs.pasta.training.batches import ByLength
-from flowdecode_graphs.pasta.training.collate import Batch, Collator, Encoded, encode, token_log_probs
+from flowdecode_graphs.pasta.training.adapters import with_adapters
+from flowdecode_graphs.pasta.training.collate import Encoded, encode
 from flowdecode_graphs.pasta.training.conversation import Conversation
-from flowdecode_graphs.pasta.training.models import (
-    DType,
-    Trainable,
-    load_trainable,
-    new_ids,
-    save_model,
-)
+from flowdecode_graphs.pasta.training.models import DType, Trainable, load_trainable, save_model
 from flowdecode_graphs.pasta.training.rows import Example, read_examples
+from flowdecode_graphs.pasta.training.trainer import LOGGED, checkpoint, fast_in_bfloat16, new_trainer
 
-__all__ = ["Encoding", "Settings", "Trained", "checkpoint", "encode_all", "fast_in_bfloat16", "train"]
+__all__ = ["Encoding", "Settings", "Trained", "encode_all", "train"]
 
 WARM_UP = 0.03
 """The share of the steps in which the learning rate rises."""
-LOGGED = 20
-"""After so many steps their mean loss is told."""
 
 _log = logging.getLogger("flowdecode")
-_trainer: Any = Trainer  # transformers and peft leave much untyped
-_progress: Any = ProgressCallback
-_peft_model: Any = get_peft_model
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,11 +101,9 @@ def train(data: Path, out: Path, settings: Settings, *, validation: Path | None 
     )
     model = trainable.model
     if settings.lora is not None:
-        set_seed(settings.seed)  # adapters begin with random numbers
-        model = _with_adapters(trainable, settings.lora)
-    trainer = _Supervised(
-        model, told.examples, held_out, _arguments(out, settings, told.examples, held_out), settings
-    )
+        model = with_adapters(trainable, settings.lora, settings.seed)
+    arguments = _arguments(out, settings, len(told.examples), validated=bool(held_out))
+    trainer = new_trainer(model, told.examples, held_out, arguments)
     started, resumed = time.perf_counter(), checkpoint(out)
     trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
     seconds = time.perf_counter() - started
@@ -157,117 +140,8 @@ def encode_all(examples: Iterable[Example], trainable: Trainable, settings: Sett
     return told
 
 
-def checkpoint(out: Path) -> Path | None:
-    """The last one that was written to its end; what a kill left of another is removed."""
-    found = sorted(
-        (out / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2])
-    )
-    while found:
-        last = found.pop()
-        if (last / "trainer_state.json").exists():  # it is written last
-            return last
-        shutil.rmtree(last)
-    return None
-
-
-def fast_in_bfloat16() -> bool:
-    """Whether the processor multiplies in bfloat16."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    told: Any = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(told.get("avx512_bf16") or told.get("amx_bf16"))
-
-
-class _Supervised(_trainer):  # type: ignore[misc]
-    """Hugging Face's trainer with our loss, and batches of similar lengths."""
-
-    def __init__(
-        self,
-        model: Any,
-        examples: list[Encoded],
-        held_out: list[Encoded] | None,
-        arguments: TrainingArguments,
-        settings: Settings,
-    ) -> None:
-        super().__init__(
-            model=model,
-            args=arguments,
-            data_collator=Collator(),
-            train_dataset=examples,
-            eval_dataset=held_out,
-        )
-        self.remove_callback(ProgressCallback)
-        self.add_callback(_Bar())
-        self.tokens = 0
-        """Predicted in training so far."""
-        self._examples = examples
-        self._settings = settings
-
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: Batch,
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> torch.Tensor:
-        """The mean over the predicted tokens of a batch."""
-        predicted = int((inputs["targets"] >= 0).sum())
-        if model.training:
-            self.tokens += predicted
-        return -token_log_probs(model, inputs).sum() / predicted
-
-    def prediction_step(
-        self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
-    ) -> tuple[torch.Tensor, None, None]:
-        with torch.no_grad(), self.compute_loss_context_manager():
-            return self.compute_loss(model, self._prepare_inputs(inputs)), None, None
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
-        lengths = [len(example.tokens) for example in self._examples]
-        return ByLength(lengths, self._settings.batch, self._settings.seed)
-
-
-class _Bar(_progress):  # type: ignore[misc]
-    """The trainer's progress bar, whose figures go to standard error too."""
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
-    ) -> None:
-        told = {name: value for name, value in (logs or {}).items() if name in _TOLD}
-        if self.training_bar is not None and told:
-            figures = ", ".join(f"{_TOLD[name]} {value:.4g}" for name, value in told.items())
-            self.training_bar.write(f"step {state.global_step:,}: {figures}", file=sys.stderr)
-
-
-_TOLD = {"loss": "loss", "learning_rate": "rate", "eval_loss": "validation loss"}
-
-
-def _with_adapters(trainable: Trainable, rank: int) -> Any:
-    """A model of which low-rank adapters and the embeddings of the new tokens are trained."""
-    names = {id(module): name for name, module in trainable.model.named_modules()}
-    layers = [trainable.model.get_input_embeddings()]
-    if not trainable.model.config.tie_word_embeddings:
-        layers.append(trainable.model.get_output_embeddings())
-    new = new_ids(trainable.tokenizer)
-    adapters = LoraConfig(
-        r=rank,
-        lora_alpha=2 * rank,
-        target_modules="all-linear",
-        trainable_token_indices={names[id(layer)]: new for layer in layers} if new else None,
-        task_type="CAUSAL_LM",
-    )
-    # Where it can, peft looks up the vocabulary's first size, and then stores all embeddings.
-    trainable.model.name_or_path = ""
-    with warnings.catch_warnings():
-        # peft asks for `is_gradient_checkpointing`, a name that transformers has given up.
-        warnings.simplefilter("ignore", FutureWarning)
-        return _peft_model(trainable.model, adapters)
-
-
-def _arguments(
-    out: Path, settings: Settings, examples: list[Encoded], held_out: list[Encoded] | None
-) -> TrainingArguments:
-    steps = settings.steps or math.ceil(math.ceil(len(examples) / settings.batch) * settings.epochs)
+def _arguments(out: Path, settings: Settings, examples: int, *, validated: bool) -> TrainingArguments:
+    steps = settings.steps or math.ceil(math.ceil(examples / settings.batch) * settings.epochs)
     return TrainingArguments(
         output_dir=str(out / "checkpoints"),
         max_steps=steps,
@@ -285,7 +159,7 @@ def _arguments(
         logging_steps=min(LOGGED, steps),
         save_steps=settings.save_steps,
         save_total_limit=2,
-        eval_strategy="steps" if held_out else "no",
+        eval_strategy="steps" if validated else "no",
         eval_steps=settings.save_steps,
         prediction_loss_only=True,
         report_to="none",

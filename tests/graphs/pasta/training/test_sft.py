@@ -17,6 +17,8 @@ from flowdecode_graphs.pasta.training.rows import Example, write_examples
 torch: Any = pytest.importorskip("torch")
 transformers: Any = pytest.importorskip("transformers")
 sft: Any = pytest.importorskip("flowdecode_graphs.pasta.training.sft", exc_type=ImportError)
+trainer: Any = pytest.importorskip("flowdecode_graphs.pasta.training.trainer")
+batches: Any = pytest.importorskip("flowdecode_graphs.pasta.training.batches")
 
 from tests.backends.local.models import SIZE  # noqa: E402
 from tests.backends.local.tokenizers import make_tokenizer  # noqa: E402
@@ -120,20 +122,20 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     path = tmp_path / "data.jsonl"
     write_examples(path, [Example(f"What is {n}?", f"{TEA}<async>Tea {n}.</async>{n}") for n in range(7)])
     whole = sft.train(path, tmp_path / "whole", settings(model, lora=lora))
-    left, compute = 5, sft._Supervised.compute_loss
+    left, compute = 5, trainer.Supervised.compute_loss
 
-    def stop(trainer: Any, *args: Any, **kwargs: Any) -> Any:
+    def stop(self: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal left
         left -= 1
         if not left:
             raise Stopped
-        return compute(trainer, *args, **kwargs)
+        return compute(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sft._Supervised, "compute_loss", stop)
+        patch.setattr(trainer.Supervised, "compute_loss", stop)
         with pytest.raises(Stopped):
             sft.train(path, tmp_path / "stopped", settings(model, lora=lora))
-    assert sft.checkpoint(tmp_path / "stopped").name == "checkpoint-3"
+    assert trainer.checkpoint(tmp_path / "stopped").name == "checkpoint-3"
     broken = tmp_path / "stopped" / "checkpoints" / "checkpoint-4"
     broken.mkdir()
     resumed = sft.train(path, tmp_path / "stopped", settings(model, lora=lora))
@@ -193,12 +195,12 @@ def test_one_folder_holds_one_training(model: Path, data: Path, tmp_path: Path) 
 
 def test_batches_are_of_similar_lengths_and_shuffled_in_every_epoch() -> None:
     lengths = [7 * number % 101 for number in range(1001)]
-    sampler = sft.ByLength(lengths, 8, 0)
-    first = list(sampler)
+    sampler = batches.ByLength(lengths, 8, 0)
+    first: list[int] = list(sampler)
     assert sorted(first) == list(range(1001))
     assert list(sampler) == first
     sampler.set_epoch(1)
     assert list(sampler) != first
-    batches = [[lengths[index] for index in first[at : at + 8]] for at in range(0, 1000, 8)]
-    assert max(max(batch) - min(batch) for batch in batches) < 25
-    assert batches != sorted(batches)
+    found: list[list[int]] = [[lengths[index] for index in first[at : at + 8]] for at in range(0, 1000, 8)]
+    assert max(max(batch) - min(batch) for batch in found) < 25
+    assert found != sorted(found)

@@ -1,0 +1,107 @@
+"""Hugging Face's trainer for encoded examples: our loss, batches of similar lengths, one progress bar."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import ProgressCallback, Trainer, TrainingArguments
+
+from flowdecode_graphs.pasta.training.batches import ByLength
+from flowdecode_graphs.pasta.training.collate import Batch, Collator, Encoded, token_log_probs
+
+__all__ = ["LOGGED", "Supervised", "checkpoint", "fast_in_bfloat16", "new_trainer"]
+
+LOGGED = 20
+"""After so many steps their mean loss is told."""
+
+_TOLD = {"loss": "loss", "learning_rate": "rate", "eval_loss": "validation loss"}
+
+
+def new_trainer(
+    model: Any, examples: list[Encoded], held_out: list[Encoded] | None, arguments: TrainingArguments
+) -> Any:
+    """A `Supervised` trainer, with one progress bar."""
+    trainer = _supervised(
+        model=model,
+        args=arguments,
+        data_collator=Collator(),
+        train_dataset=examples,
+        eval_dataset=held_out,
+    )
+    trainer.lengths = [len(example.tokens) for example in examples]
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(_Bar())
+    return trainer
+
+
+class Supervised(Trainer):
+    """Hugging Face's trainer with our loss, and batches of similar lengths."""
+
+    lengths: list[int]
+    """Of the examples."""
+    tokens = 0
+    """Predicted in training so far."""
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> torch.Tensor:
+        """The mean over the predicted tokens of a batch."""
+        predicted = int((inputs["targets"] >= 0).sum())
+        if model.training:
+            self.tokens += predicted
+        return -token_log_probs(model, inputs).sum() / predicted
+
+    def prediction_step(
+        self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> tuple[torch.Tensor, None, None]:
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, self._prepare_inputs(inputs)), None, None
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
+        return ByLength(self.lengths, self.args.per_device_train_batch_size, self.args.seed)
+
+
+class _Bar(ProgressCallback):
+    """The trainer's progress bar, whose figures go to standard error too."""
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        told = {name: value for name, value in (logs or {}).items() if name in _TOLD}
+        bar: Any = self.training_bar
+        if bar is not None and told:
+            figures = ", ".join(f"{_TOLD[name]} {value:.4g}" for name, value in told.items())
+            bar.write(f"step {state.global_step:,}: {figures}", file=sys.stderr)
+
+
+_supervised: Any = Supervised  # transformers leaves much untyped
+
+
+def checkpoint(out: Path) -> Path | None:
+    """The last one that was written to its end; what a kill left of another is removed."""
+    found = sorted(
+        (out / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2])
+    )
+    while found:
+        last = found.pop()
+        if (last / "trainer_state.json").exists():  # it is written last
+            return last
+        shutil.rmtree(last)
+    return None
+
+
+def fast_in_bfloat16() -> bool:
+    """Whether the processor multiplies in bfloat16."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    capabilities: Any = getattr(torch.cpu, "get_capabilities", None)
+    told: dict[str, Any] = {} if capabilities is None else capabilities()
+    return bool(told.get("avx512_bf16") or told.get("amx_bf16"))
