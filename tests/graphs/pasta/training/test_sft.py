@@ -36,11 +36,8 @@ EXAMPLES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def new_model(folder: Path) -> Path:
     """A random model without tags, small enough to learn in seconds."""
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("sft") / "model"
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
         **{**SIZE, "vocab_size": len(make_tokenizer()), "initializer_range": 0.05, "num_hidden_layers": 2}
@@ -48,6 +45,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return new_model(tmp_path_factory.mktemp("sft") / "model")
 
 
 @pytest.fixture
