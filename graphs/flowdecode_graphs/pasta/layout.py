@@ -52,6 +52,8 @@ class Layout(NamedTuple):
     """By token, the indices that it attends to, in ascending order: itself the last, none behind it."""
     targets: list[int | None]
     """By token, the index of the token that it predicts; None: its loss counts nothing."""
+    main: list[bool]
+    """By token, whether the main thread says it, or was asked it."""
 
     def mask(self) -> list[list[bool]]:
         """Whether a token (row) attends to another (column), `[tokens, tokens]`."""
@@ -85,8 +87,8 @@ def lay_out(parts: Iterable[Said | Promised | Waited], form: Form = "shared") ->
     last token predicts nothing. In the `shared` form a sync's last token is the first that sees the
     chunks; in the `causal` form they are repeated behind it, and the last of them predicts what follows.
     """
-    layout = Layout([], [], [], [])
-    main = _Thread(layout)
+    layout = Layout([], [], [], [], [])
+    main = _Thread(layout, main=True)
     outstanding: list[tuple[Sequence[int], _Thread]] = []
     for part in parts:
         if isinstance(part, Said):
@@ -115,12 +117,15 @@ def lay_out(parts: Iterable[Said | Promised | Waited], form: Form = "shared") ->
 class _Thread:
     """A line of tokens within a layout."""
 
-    def __init__(self, layout: Layout, position: int = 0, sees: Sequence[range] = ()) -> None:
+    def __init__(
+        self, layout: Layout, position: int = 0, sees: Sequence[range] = (), *, main: bool = False
+    ) -> None:
         self.position = position
         """Of its next token."""
         self.own: list[range] = []
         """The indices of its own tokens."""
         self._layout = layout
+        self._main = main
         self._sees = list(sees)
         self._last: int | None = None
         """The token that predicts its next one."""
@@ -141,7 +146,7 @@ class _Thread:
         for index in range(first, first + len(tokens)):
             if self._last is not None:
                 self._layout.targets[self._last] = index
-            self._add(tokens[index - first], first)
+            self._add(tokens[index - first], first, said=True)
             self._last = index
         self._added(first, len(tokens))
 
@@ -149,18 +154,19 @@ class _Thread:
         """Add tokens that it is given: they are not predicted, and the last one predicts what follows."""
         first = len(self._layout.tokens)
         for token in tokens:
-            self._add(token, first)
+            self._add(token, first, said=False)
         if tokens:
             self._last = len(self._layout.tokens) - 1
         self._added(first, len(tokens))
 
-    def _add(self, token: int, first: int) -> None:
+    def _add(self, token: int, first: int, *, said: bool) -> None:
         """One token, which sees those from index `first` on beside all that the thread saw before."""
         layout = self._layout
         layout.seen.append((*self._sees, range(first, len(layout.tokens) + 1)))
         layout.tokens.append(token)
         layout.positions.append(self.position)
         layout.targets.append(None)
+        layout.main.append(self._main and said)
         self.position += 1
 
     def _added(self, first: int, count: int) -> None:

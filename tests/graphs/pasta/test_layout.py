@@ -79,6 +79,13 @@ def test_the_causal_form_repeats_chunks_behind_the_sync() -> None:
     assert found.count((90, 20)) == found.count((90, 30)) == 1, "a repeated chunk is learnt once"
 
 
+@pytest.mark.parametrize("form", ["shared", "causal"])
+def test_it_tells_which_tokens_the_main_thread_says(form: Form) -> None:
+    layout = lay_out(PARTS, form)
+    said = [token for token, main in zip(layout.tokens, layout.main, strict=True) if main]
+    assert said == [1, 2, 3, 10, 11, 4, 12, 5, 80, 81, 6, 7]
+
+
 @st.composite
 def some_parts(draw: st.DrawFn) -> list[Said | Promised | Waited]:
     """Parts in which every token differs."""

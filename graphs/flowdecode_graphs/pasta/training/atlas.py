@@ -32,7 +32,7 @@ Way = Literal["body", "whole", "main"]
 """A section: its heading in the main thread and its body a chunk, all of it a chunk, or all of it in the
 main thread."""
 
-_STYLES: dict[str, int] = {"body": 50, "whole": 20, "body, last main": 12, "mixed": 10, "main": 8}
+_STYLES: dict[str, int] = {"body": 60, "whole": 15, "body, last main": 12, "mixed": 6, "main": 7}
 """Of the sections of an answer, in percent."""
 CARELESS = 12
 """Percent of the answers whose dependent parts are promised with no sync before them."""
@@ -117,10 +117,10 @@ def _draw_style(dice: Dice) -> _Style:
     return _Style(
         sections=sections,
         careless=dice.below(100) < CARELESS,
-        late=dice.below(2) == 0,
+        late=dice.below(100) < 85,
         eager=dice.below(100) < 35,
         conclusion=dice.below(100) < 15,
-        extra=dice.below(100) < 6,
+        extra=dice.below(100) < 4,
         headings=dice.below(100) < 30,
     )
 

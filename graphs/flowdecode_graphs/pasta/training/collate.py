@@ -28,7 +28,7 @@ _SEEN = torch.zeros((), dtype=torch.bfloat16)  # exact in every precision, and n
 _HIDDEN = torch.full((), torch.finfo(torch.bfloat16).min, dtype=torch.bfloat16)
 
 Batch = dict[str, torch.Tensor]
-"""`input_ids`, `position_ids` and `targets` `[B, L]`, and `attention_mask` `[B, 1, L, L]` of booleans."""
+"""`input_ids`, `position_ids`, `targets` and `main`, `[B, L]`; `attention_mask`, `[B, 1, L, L]` booleans."""
 
 
 class Encoded(NamedTuple):
@@ -41,6 +41,8 @@ class Encoded(NamedTuple):
     """The index of the token that each one predicts; -1: none. Tokens of the prompt are not predicted."""
     runs: npt.NDArray[np.int64]
     """Which run each token is in."""
+    main: npt.NDArray[np.bool_]
+    """Whether each one is the main thread's."""
     sees: npt.NDArray[np.bool_]
     """`[runs, runs]`: whether tokens of a run (row) see those of another, as far as these are before them."""
 
@@ -90,7 +92,7 @@ class Collator:
         length = -(-longest // self._multiple) * self._multiple
         shape = len(examples), length
         tokens, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        targets = np.full(shape, NOTHING, np.int64)
+        targets, main = np.full(shape, NOTHING, np.int64), np.zeros(shape, np.bool_)
         masks = np.zeros((len(examples), 1, length, length), np.bool_)
         masks[:, 0] = np.eye(length, dtype=np.bool_)
         for row, example in enumerate(examples):
@@ -98,12 +100,14 @@ class Collator:
             tokens[row, :size] = example.tokens
             positions[row, :size] = example.positions
             targets[row, :size] = example.targets
+            main[row, :size] = example.main
             masks[row, 0, :size, :size] = example.mask()
         return {
             "input_ids": torch.as_tensor(tokens),
             "position_ids": torch.as_tensor(positions),
             "attention_mask": torch.as_tensor(masks),
             "targets": torch.as_tensor(targets),
+            "main": torch.as_tensor(main),
         }
 
 
@@ -135,4 +139,11 @@ def _encoded(layout: Layout, prompt: int) -> Encoded:
         sees[run, [number[indices.start] for indices in layout.seen[start]]] = True
     runs = np.array([number[start] for start in firsts])
     targets = [NOTHING if target is None or target < prompt else target for target in layout.targets]
-    return Encoded(np.array(layout.tokens), np.array(layout.positions), np.array(targets), runs, sees)
+    return Encoded(
+        np.array(layout.tokens),
+        np.array(layout.positions),
+        np.array(targets),
+        runs,
+        np.array(layout.main),
+        sees,
+    )

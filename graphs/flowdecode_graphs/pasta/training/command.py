@@ -57,6 +57,9 @@ def sft(
     steps: Annotated[int | None, typer.Option(min=1, help="Batches, in place of epochs.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Examples in a batch.")] = 8,
     rate: Annotated[float, typer.Option(help="The highest learning rate; it falls to 0.")] = 1e-5,
+    main_weight: Annotated[
+        float, typer.Option(help="What a token of the main thread counts, beside one of a chunk.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the order of the examples, and of new embeddings.")] = 0,
     dtype: Annotated[
         Literal["float32", "bfloat16"], typer.Option(help="Of the weights while they are trained.")
@@ -85,6 +88,7 @@ def sft(
         steps=steps,
         batch=batch,
         rate=rate,
+        main_weight=main_weight,
         seed=seed,
         dtype=dtype,
         bf16=bf16,

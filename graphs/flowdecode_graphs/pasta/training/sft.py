@@ -49,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch: int = 8
     rate: float = 1e-5
     """The highest learning rate; it falls to 0 in a line."""
+    main_weight: float = 1.0
+    """What a token of the main thread counts in the loss, beside one of a chunk."""
     seed: int = 0
     dtype: DType = "float32"
     """Of the weights while they are trained."""
@@ -103,7 +105,7 @@ def train(data: Path, out: Path, settings: Settings, *, validation: Path | None 
     if settings.lora is not None:
         model = with_adapters(trainable, settings.lora, settings.seed)
     arguments = _arguments(out, settings, len(told.examples), validated=bool(held_out))
-    trainer = new_trainer(model, told.examples, held_out, arguments)
+    trainer = new_trainer(model, told.examples, held_out, arguments, main_weight=settings.main_weight)
     started, resumed = time.perf_counter(), checkpoint(out)
     trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
     seconds = time.perf_counter() - started

@@ -22,7 +22,12 @@ _TOLD = {"loss": "loss", "learning_rate": "rate", "eval_loss": "validation loss"
 
 
 def new_trainer(
-    model: Any, examples: list[Encoded], held_out: list[Encoded] | None, arguments: TrainingArguments
+    model: Any,
+    examples: list[Encoded],
+    held_out: list[Encoded] | None,
+    arguments: TrainingArguments,
+    *,
+    main_weight: float,
 ) -> Any:
     """A `Supervised` trainer, with one progress bar."""
     trainer = _supervised(
@@ -32,6 +37,7 @@ def new_trainer(
         train_dataset=examples,
         eval_dataset=held_out,
     )
+    trainer.main_weight = main_weight
     trainer.lengths = [len(example.tokens) for example in examples]
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(_Bar())
@@ -43,6 +49,8 @@ class Supervised(Trainer):
 
     lengths: list[int]
     """Of the examples."""
+    main_weight = 1.0
+    """What a token of the main thread counts, beside one of a chunk."""
     tokens = 0
     """Predicted in training so far."""
 
@@ -53,11 +61,13 @@ class Supervised(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> torch.Tensor:
-        """The mean over the predicted tokens of a batch."""
-        predicted = int((inputs["targets"] >= 0).sum())
+        """The weighted mean over the predicted tokens of a batch."""
+        targets = inputs["targets"]
         if model.training:
-            self.tokens += predicted
-        return -token_log_probs(model, inputs).sum() / predicted
+            self.tokens += int((targets >= 0).sum())
+        main = inputs["main"].gather(1, targets.clamp(min=0))
+        weights = torch.where(main, self.main_weight, 1.0) * (targets >= 0)
+        return -(token_log_probs(model, inputs) * weights).sum() / weights.sum()
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None

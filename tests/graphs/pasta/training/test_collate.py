@@ -54,6 +54,7 @@ def test_an_example_is_laid_out_token_by_token(example: Example, form: Form, sav
     assert encoded.tokens.tolist() == layout.tokens
     assert encoded.positions.tolist() == layout.positions
     assert encoded.mask().tolist() == layout.mask()
+    assert encoded.main.tolist() == layout.main
     assert encoded.reach == max(layout.positions) + 1
     for index, target in enumerate(layout.targets):
         prompt = index < len(head) - 1

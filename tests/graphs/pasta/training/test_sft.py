@@ -17,6 +17,8 @@ from flowdecode_graphs.pasta.training.rows import Example, write_examples
 torch: Any = pytest.importorskip("torch")
 transformers: Any = pytest.importorskip("transformers")
 sft: Any = pytest.importorskip("flowdecode_graphs.pasta.training.sft", exc_type=ImportError)
+collate: Any = pytest.importorskip("flowdecode_graphs.pasta.training.collate")
+models: Any = pytest.importorskip("flowdecode_graphs.pasta.training.models")
 trainer: Any = pytest.importorskip("flowdecode_graphs.pasta.training.trainer")
 batches: Any = pytest.importorskip("flowdecode_graphs.pasta.training.batches")
 
@@ -149,6 +151,24 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     again = sft.train(path, tmp_path / "stopped", settings(model, lora=lora))
     assert (again.steps, again.tokens_per_second) == (8, 0)
     assert all(torch.equal(other[name], tensor) for name, tensor in weights(tmp_path / "stopped").items())
+
+
+def test_the_main_thread_s_tokens_may_count_more(model: Path, data: Path, tmp_path: Path) -> None:
+    """The loss of a first step, whose weights are those of the model at the start."""
+    start = models.load_trainable(model)
+    batch = collate.Collator()([collate.encode(example, start.tokenizer) for example in EXAMPLES])
+    with torch.inference_mode():
+        losses = -collate.token_log_probs(start.model, batch)
+    predicted = batch["targets"] >= 0
+    main = batch["main"].gather(1, batch["targets"].clamp(min=0)) & predicted
+    assert 0 < int(main.sum()) < int(predicted.sum())
+    for weight in (1.0, 3.0):
+        expected = (losses[predicted].sum() + (weight - 1) * losses[main].sum()) / (
+            predicted.sum() + (weight - 1) * main.sum()
+        )
+        out = tmp_path / str(weight)
+        trained = sft.train(data, out, settings(model, steps=1, main_weight=weight, rate=0.0))
+        assert abs(trained.loss - float(expected)) < 1e-3
 
 
 def test_adapters_are_merged(model: Path, data: Path, tmp_path: Path) -> None:
