@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flowdecode_graphs.pasta.layout import Form
 from flowdecode_graphs.pasta.training.rows import Example
 from tests.graphs.pasta.forced import save_model
 
@@ -23,7 +25,9 @@ _TEA, _MILK = (f'<promise topic="{name}" tokens="10"/><async>{name}</async>' for
 ANSWERS = ("A t. A m. A t.", f"{_TEA}{_MILK}<sync/>A t.", f"A m. {_TEA}<sync/>A m. A t.")
 
 
-def save_taught(folder: Path, *, steps: int = 30) -> Path:
+def save_taught(
+    folder: Path, *, prompts: Sequence[str] = PROMPTS, form: Form = "shared", steps: int = 30
+) -> Path:
     """Write such a model, as the first stage leaves it."""
     save_model(folder)
     torch.manual_seed(0)
@@ -32,7 +36,7 @@ def save_taught(folder: Path, *, steps: int = 30) -> Path:
     config.initializer_range, config.num_hidden_layers = 0.1, 2
     model = transformers.AutoModelForCausalLM.from_config(config)
     batch = collate.Collator()(
-        [collate.encode(Example(prompt, answer), tokenizer) for prompt in PROMPTS for answer in ANSWERS]
+        [collate.encode(Example(prompt, answer), tokenizer, form) for prompt in prompts for answer in ANSWERS]
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, betas=(0.9, 0.95))
     for _ in range(steps):
