@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from flowdecode.cli.output import remark
+from flowdecode.cli.options import AsJson
+from flowdecode.cli.output import remark, write, write_json
 from flowdecode.errors import ConfigurationError
 from flowdecode_graphs.pasta.training.bonbon import ALPHA, beta_of
 from flowdecode_graphs.pasta.training.pairs import LAMBDAS, read_lambda
@@ -88,6 +89,7 @@ def prefer(
         typer.Option("--bf16/--no-bf16", help="Multiply in bfloat16; by default where that is fast."),
     ] = None,
     save_steps: Annotated[int, typer.Option(min=1, help="Steps from checkpoint to checkpoint.")] = 50,
+    as_json: AsJson = False,
 ) -> None:
     """Learn from the best and the worst of several samples, by speedup + lambda x quality.
 
@@ -143,34 +145,38 @@ def prefer(
             save_steps=save_steps,
         ),
     )
-    run = Rounds(
-        out,
-        settings,
-        items,
-        lambda progress: _scorer(items, judge, concurrency, progress),
-        watch=_watch,
-    )
+    scorer_of = _scorer(items, judge, concurrency)
+    run = Rounds(out, settings, items, scorer_of, watch=_watch)
     try:
+        told: list[Round] = []
         for done in run.run(weights, rounds):
-            _tell(done, out)
+            told.append(done)
+            if not as_json:
+                write(_line(done, out))
+        if as_json:
+            write_json(told)
     except KeyboardInterrupt:
         remark(f"Stopped. The same command goes on from here: what was done is in {out}.")
         raise typer.Exit(130) from None
 
 
-def _scorer(items: Sequence[Item], judge: str | None, concurrency: int, progress: Progress) -> Scorer:
-    from flowdecode_graphs.pasta.training.scores import AtlasScorer, JudgeScorer
+def _scorer(items: Sequence[Item], judge: str | None, concurrency: int) -> Callable[[Progress], Scorer]:
+    """Makes the scorer, which tells how it goes on. Raises ConfigurationError."""
+    from flowdecode_graphs.pasta.training.scores import AtlasScorer, JudgeScorer, check_atlas
 
     if judge is None:
-        return AtlasScorer(items, begin=progress.begin, done=progress.done)
-    return JudgeScorer(judge, concurrency=concurrency, begin=progress.begin, done=progress.done)
+        check_atlas(items)
+        return lambda progress: AtlasScorer(begin=progress.begin, done=progress.done)
+    return lambda progress: JudgeScorer(
+        judge, concurrency=concurrency, begin=progress.begin, done=progress.done
+    )
 
 
-def _tell(done: Round, out: Path) -> None:
-    remark(
+def _line(done: Round, out: Path) -> str:
+    return (
         f"lambda {done.weight}, round {done.number}: of {done.samples:,} samples {done.well_formed:.0%} "
         f"well-formed, speedup {done.speedup:.2f}x, quality {done.quality:.3f}; "
-        f"{done.pairs:,} pairs of {done.prompts:,} prompts; {out / done.model}"
+        f"{done.pairs:,} pairs of {done.prompts:,} prompts; {out / done.model}\n"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -21,7 +21,7 @@ from flowdecode_graphs.evaluation.measures import Pair
 from flowdecode_graphs.evaluation.quality import by_judge
 from flowdecode_graphs.pasta.training.samples import Sample
 
-__all__ = ["AtlasScorer", "JudgeScorer", "Score", "Scorer", "score_all"]
+__all__ = ["AtlasScorer", "JudgeScorer", "Score", "Scorer", "check_atlas", "score_all"]
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,18 +53,10 @@ class AtlasScorer:
 
     def __init__(
         self,
-        items: Sequence[Item],
         *,
         begin: Callable[[int], object] = lambda _: None,
         done: Callable[[], object] = lambda: None,
     ) -> None:
-        """Raises ConfigurationError where a prompt is not the Atlas's."""
-        for item in items:
-            if item.question is None:
-                raise ConfigurationError(
-                    f"Expected questions of the Atlas (`--prompts atlas`), got {item.prompt[:60]!r} - at "
-                    "--scorer atlas. Use --judge for other prompts."
-                )
         self._begin = begin
         self._done = done
 
@@ -78,6 +70,16 @@ class AtlasScorer:
             found.append(score(sample.item.question, sample.result.text).value)
             self._done()
         return found
+
+
+def check_atlas(items: Iterable[Item]) -> None:
+    """Raises ConfigurationError where a prompt is not the Atlas's, so that it has no exact score."""
+    for item in items:
+        if item.question is None:
+            raise ConfigurationError(
+                f"Expected questions of the Atlas (`--prompts atlas`), got {item.prompt[:60]!r} - at "
+                "--scorer atlas. Use --judge for other prompts."
+            )
 
 
 class JudgeScorer:

@@ -242,7 +242,9 @@ def scripted(reply: Callable[[Request], Reply]) -> Callable[[str], Flow]:
 
 def test_a_model_that_only_breaks_its_tags_teaches_nothing(taught: Path, tmp_path: Path) -> None:
     run = rounds(tmp_path, taught, connect=scripted(pasta(("Tea.</async>",))))
-    with pytest.raises(FlowdecodeError, match=r"got none of 2: of 12 samples 0 are well-formed"):
+    with pytest.raises(
+        FlowdecodeError, match=r"got none of 2: of 12 samples that did not fail 0 are well-formed"
+    ):
         list(run.run(["1"], 1))
 
 

@@ -19,7 +19,14 @@ from flowdecode_graphs.atlas import reference
 from flowdecode_graphs.evaluation.answers import Folder
 from flowdecode_graphs.evaluation.items import Item, atlas_items
 from flowdecode_graphs.pasta.training.samples import Sample, Sampling, answer_once, draw
-from flowdecode_graphs.pasta.training.scores import AtlasScorer, JudgeScorer, Score, Scorer, score_all
+from flowdecode_graphs.pasta.training.scores import (
+    AtlasScorer,
+    JudgeScorer,
+    Score,
+    Scorer,
+    check_atlas,
+    score_all,
+)
 from tests.graphs.pasta.scripts import PLAIN, pasta
 
 SAMPLING = Sampling(samples=2, form="causal", concurrency=1)
@@ -144,7 +151,7 @@ def test_the_atlas_tells_its_exact_score(tmp_path: Path) -> None:
         prompt = request.context.messages()[-1]["content"]
         return Reply(answers[prompt] if items[0].prompt != prompt else "Sorry.")
 
-    samples, scores = simulate(sampled(Folder(tmp_path), AtlasScorer(items), items=items, reply=reply))
+    samples, scores = simulate(sampled(Folder(tmp_path), AtlasScorer(), items=items, reply=reply))
     qualities = {sample.item.id: score.quality for sample, score in zip(samples, scores, strict=True)}
     assert qualities.pop(items[0].id) == 0.0
     assert set(qualities.values()) == {1.0}
@@ -153,7 +160,7 @@ def test_the_atlas_tells_its_exact_score(tmp_path: Path) -> None:
 
 def test_the_atlas_scores_no_other_prompts() -> None:
     with pytest.raises(ConfigurationError, match="Expected questions of the Atlas"):
-        AtlasScorer([ITEM])
+        check_atlas([*atlas_items("train", 3, seed=1), ITEM])
 
 
 def test_broken_samples_are_scored_as_they_are(tmp_path: Path) -> None:
