@@ -139,8 +139,9 @@ class Rounds:
             whole = sum(score.well_formed for score in scores)
             raise FlowdecodeError(
                 f"Expected prompts whose samples differ in score, got none of {len(self._items):,}: of "
-                f"{len(samples):,} samples that did not fail {whole:,} are well-formed - in {self._out}. Sample more "
-                "(--samples), hotter (--temperature) or longer (--max-tokens), or train the model longer."
+                f"{len(samples):,} samples that did not fail {whole:,} are well-formed - in {self._out}. "
+                "Sample more (--samples), hotter (--temperature) or longer (--max-tokens), or train the "
+                "model longer."
             )
         return Round(
             weight=weight,

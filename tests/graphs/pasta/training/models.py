@@ -26,7 +26,12 @@ ANSWERS = ("A t. A m. A t.", f"{_TEA}{_MILK}<sync/>A t.", f"A m. {_TEA}<sync/>A 
 
 
 def save_taught(
-    folder: Path, *, prompts: Sequence[str] = PROMPTS, form: Form = "shared", steps: int = 30
+    folder: Path,
+    *,
+    prompts: Sequence[str] = PROMPTS,
+    answers: Sequence[str] = ANSWERS,
+    form: Form = "shared",
+    steps: int = 30,
 ) -> Path:
     """Write such a model, as the first stage leaves it."""
     save_model(folder)
@@ -36,7 +41,7 @@ def save_taught(
     config.initializer_range, config.num_hidden_layers = 0.1, 2
     model = transformers.AutoModelForCausalLM.from_config(config)
     batch = collate.Collator()(
-        [collate.encode(Example(prompt, answer), tokenizer, form) for prompt in prompts for answer in ANSWERS]
+        [collate.encode(Example(prompt, answer), tokenizer, form) for prompt in prompts for answer in answers]
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, betas=(0.9, 0.95))
     for _ in range(steps):
