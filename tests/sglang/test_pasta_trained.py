@@ -19,7 +19,7 @@ from tests.sglang_server.server import Server
 PAGE = (Path(__file__).parents[2] / "docs" / "pasta.md").read_text(encoding="utf-8")
 SERVING = PAGE.partition("\n## Serving\n")[2]
 
-pytestmark = pytest.mark.timeout(360)
+pytestmark = pytest.mark.timeout(600)  # a server starts, on a machine that may be busy
 
 
 @pytest.fixture(scope="module")
