@@ -12,15 +12,17 @@ from typing import Any, cast
 import msgspec
 
 from flowdecode.errors import ConfigurationError
-from flowdecode_graphs.atlas import Question, heldout_questions, reference
+from flowdecode_graphs.atlas import Question, Split, heldout_questions, questions, reference
 from flowdecode_graphs.atlas.tasks import Guide
 
-__all__ = ["ATLAS_NAME", "Item", "read_items"]
+__all__ = ["ATLAS_NAME", "Item", "atlas_items", "read_items"]
 
 ATLAS_NAME = "atlas"
 PROMPT_FIELDS = ("prompt", "request", "question", "instruction", "text")
 CATEGORY_FIELDS = ("category", "kind", "dataset")
 LABEL_FIELD = "label"
+DRAWS_WITHOUT_NEWS = 10_000
+"""Questions that come again one after the other, behind which a stream is taken to have no more."""
 SPLITS = ("test", "validation", "train")
 """Of a dataset with several, the first of these."""
 
@@ -61,6 +63,18 @@ def read_items(source: str, *, limit: int | None = None) -> list[Item]:
     if limit is None or limit >= len(items):
         return items
     return [items[place * len(items) // limit] for place in range(limit)]
+
+
+def atlas_items(split: Split, limit: int, *, seed: int) -> list[Item]:
+    """So many different questions of the Atlas's split, or all that its stream has of them."""
+    found: dict[str, Item] = {}
+    stream = questions(split, seed)
+    again = 0
+    while len(found) < limit and again < DRAWS_WITHOUT_NEWS:
+        question = next(stream)
+        again = again + 1 if question.prompt in found else 0
+        found.setdefault(question.prompt, _of_atlas(question))
+    return list(found.values())
 
 
 def _of_atlas(question: Question) -> Item:

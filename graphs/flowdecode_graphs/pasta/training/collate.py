@@ -19,7 +19,7 @@ from flowdecode_graphs.pasta.layout import Form, Layout, Said, lay_out, tokenize
 from flowdecode_graphs.pasta.training.conversation import Conversation
 from flowdecode_graphs.pasta.training.rows import Example
 
-__all__ = ["Batch", "Collator", "Encoded", "encode", "token_log_probs"]
+__all__ = ["Batch", "Collator", "Encoded", "encode", "encode_layout", "token_log_probs"]
 
 NOTHING = -1
 """The target of a token that predicts nothing."""
@@ -76,7 +76,7 @@ def encode(
         document = Document((document.text,) if document.text else ())
     head = conversation.head(example.prompt, example.system)
     parts = [Said(head), *tokenized(document, conversation.encode), Said([conversation.end])]
-    return _encoded(lay_out(parts, form), len(head))
+    return encode_layout(lay_out(parts, form), len(head))
 
 
 class Collator:
@@ -130,7 +130,7 @@ def token_log_probs(model: Any, batch: Batch) -> torch.Tensor:
     return -losses.view_as(targets)
 
 
-def _encoded(layout: Layout, prompt: int) -> Encoded:
+def encode_layout(layout: Layout, prompt: int) -> Encoded:
     """A layout whose first `prompt` tokens are not predicted."""
     firsts = [ranges[-1].start for ranges in layout.seen]
     number = {start: run for run, start in enumerate(sorted(set(firsts)))}

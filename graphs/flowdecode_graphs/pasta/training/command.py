@@ -20,6 +20,7 @@ from flowdecode.errors import ConfigurationError
 from flowdecode_graphs.atlas import Split
 from flowdecode_graphs.pasta.layout import Form
 from flowdecode_graphs.pasta.training.lengths import Lengths
+from flowdecode_graphs.pasta.training.prefer_command import prefer
 from flowdecode_graphs.pasta.training.rows import read_examples, write_examples
 
 __all__ = ["train"]
@@ -32,6 +33,7 @@ train = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+train.command()(prefer)
 
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Where checkpoints and the model go.")]
 ModelName = Annotated[str, typer.Option(metavar="NAME", help="A model's folder, or its name on the hub.")]
