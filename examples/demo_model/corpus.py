@@ -33,13 +33,15 @@ LENGTH = 768
 
 KINDS: dict[Kind, float] = {
     "guide": 5,
-    "comparison": 6,
+    "comparison": 9,
     "choice": 2,
     "chain": 4,
     "short": 3,
     "outside": 2,
 }
 """How often each kind is asked."""
+STRANGERS = 0.7
+"""Of the questions from outside, those of any words at all."""
 PLANS_ONLY = 0.3
 """Of the runs with a plan or a skeleton, those of which only that is kept: short, and all about order."""
 STRATEGIES: tuple[tuple[Strategy, float], ...] = (
@@ -87,6 +89,8 @@ class Corpus(IterableDataset[dict[str, torch.Tensor]]):
                     continue
                 (kind,) = dice.choices(list(KINDS), list(KINDS.values()))
                 question = next(asked[kind])
+                if kind == "outside" and dice.random() < STRANGERS:
+                    question = self._drills.stranger(dice)
                 (strategy,) = dice.choices(strategies, shares)
                 told = runner.run(exchanges(self._tokens, self._profile, question, strategy))
                 if dice.random() < PLANS_ONLY and not isinstance(strategy, Sequential):

@@ -13,6 +13,7 @@ from flowdecode.context import Block, Context
 from flowdecode_backends.tokens import ChatTokens
 from flowdecode_graphs.atlas import Question, reference
 from flowdecode_graphs.atlas.sections import sentences
+from flowdecode_graphs.atlas.tasks import Outside
 from flowdecode_graphs.atlas.world import ATLAS
 
 __all__ = ["Drills"]
@@ -28,6 +29,10 @@ FORMS = ("1. {0}\n", "## {0}\n\n", "{0}. ", "{1}. {0}\n", "## {0} in {town}\n\n"
 HEADINGS = "\nHeadings:"
 MOST_WORDS = 8
 TOWNS = [town.name for town in ATLAS.towns]
+
+
+CONSONANTS = "bcdfghjklmnprstvwz"
+STRANGE = ("", "", "", "what is", "is it true that", "tell me about", "help me to", "can you")
 
 
 class Drills:
@@ -50,6 +55,15 @@ class Drills:
         lines = [form.format(word, number, town=town) for number, word in enumerate(words, start=1)]
         return self._exchange(asked, "".join(lines))
 
+    def stranger(self, dice: Random) -> Question:
+        """A question about nothing that the Atlas knows: words of any kind, and some that are none."""
+        words = [
+            dice.choice(self._words) if dice.random() < 0.7 else _nonsense(dice)
+            for _ in range(dice.randint(1, 7))
+        ]
+        asked = f"{dice.choice(STRANGE)} {' '.join(words)}".strip()
+        return Question(f"{asked[0].upper()}{asked[1:]}{dice.choice(('?', '.', ''))}", Outside())
+
     def headings(self, question: Question, dice: Random) -> Exchange:
         """The headings of an answer, with little of what stands under them: more or less each time."""
         parts: list[str] = []
@@ -63,3 +77,10 @@ class Drills:
         ids = self._tokens.encode(answer)
         headings = heading_pieces([self._tokens.decode([token]) for token in ids])
         return Exchange(self._tokens.render(Context.of([Block("user", asked)])), (*ids, end), headings)
+
+
+def _nonsense(dice: Random) -> str:
+    """A word that most likely stands nowhere, or a number."""
+    if dice.random() < 0.2:
+        return str(dice.randint(2, 999))
+    return "".join(dice.choice(CONSONANTS) + dice.choice("aeiou") for _ in range(dice.randint(1, 4)))

@@ -53,7 +53,8 @@ class Layout(NamedTuple):
     targets: list[int | None]
     """By token, the index of the token that it predicts; None: its loss counts nothing."""
     main: list[bool]
-    """By token, whether the main thread says it, or was asked it."""
+    """By token, whether the main thread says it, or was asked it, or a chunk begins with it: what decides
+    what all the rest is about."""
 
     def mask(self) -> list[list[bool]]:
         """Whether a token (row) attends to another (column), `[tokens, tokens]`."""
@@ -97,6 +98,8 @@ def lay_out(parts: Iterable[Said | Promised | Waited], form: Form = "shared") ->
             main.say(part.promise)
             thread = main.fork()
             thread.say(part.chunk)
+            if len(part.chunk) > 1:
+                layout.main[thread.own[0].start + 1] = True
             outstanding.append((part.chunk, thread))
             if form == "shared":
                 main.position += part.length

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -11,11 +12,12 @@ import pytest
 from transformers import AutoTokenizer
 
 from examples.demo_model.corpus import LENGTH, Corpus, fingerprint
+from examples.demo_model.drills import TOWNS, Drills
 from examples.demo_model.teacher import exchanges
 from examples.demo_model.train import Trained
 from flowdecode.backend import ModelProfile
 from flowdecode_backends.tokens import ChatTokens
-from flowdecode_graphs.atlas import questions, reference
+from flowdecode_graphs.atlas import REFUSAL, questions, reference
 from flowdecode_graphs.plato import Plato
 
 MAX_RULE_TOKENS = 30
@@ -44,6 +46,15 @@ def test_rows_are_the_same_for_the_same_seed(tokens: ChatTokens, profile: ModelP
 
     assert first(1) == first(1) != first(2)
     assert all(len(row) == LENGTH for row in first(1))
+
+
+def test_strangers_are_asked_as_anything_and_refused(tokens: ChatTokens) -> None:
+    drills, dice = Drills(tokens, ["lamp", "river", "stone"]), Random(1)
+    asked = [drills.stranger(dice) for _ in range(200)]
+    assert len({question.prompt for question in asked}) > 190
+    assert all(question.prompt[0] == question.prompt[0].upper() for question in asked)
+    assert {reference(question).text for question in asked} == {REFUSAL}
+    assert not {name for name in TOWNS if any(name in question.prompt for question in asked)}
 
 
 @pytest.mark.anyio

@@ -59,8 +59,13 @@ def sft(
     steps: Annotated[int | None, typer.Option(min=1, help="Batches, in place of epochs.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Examples in a batch.")] = 8,
     rate: Annotated[float, typer.Option(help="The highest learning rate; it falls to 0.")] = 1e-5,
+    optimizer: Annotated[
+        Literal["adamw", "muon"],
+        typer.Option(help="muon is for small models; the rest than layers' matrices has 0.15 of its rate."),
+    ] = "adamw",
     main_weight: Annotated[
-        float, typer.Option(help="What a token of the main thread counts, beside one of a chunk.")
+        float,
+        typer.Option(help="What the main thread's tokens and a chunk's first one count."),
     ] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the order of the examples, and of new embeddings.")] = 0,
     dtype: Annotated[
@@ -90,6 +95,7 @@ def sft(
         steps=steps,
         batch=batch,
         rate=rate,
+        optimizer=optimizer,
         main_weight=main_weight,
         seed=seed,
         dtype=dtype,

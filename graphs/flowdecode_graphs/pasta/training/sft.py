@@ -21,7 +21,13 @@ from flowdecode_graphs.pasta.training.collate import Encoded, encode
 from flowdecode_graphs.pasta.training.conversation import Conversation
 from flowdecode_graphs.pasta.training.models import DType, Trainable, load_trainable, save_model
 from flowdecode_graphs.pasta.training.rows import Example, read_examples
-from flowdecode_graphs.pasta.training.trainer import LOGGED, checkpoint, fast_in_bfloat16, new_trainer
+from flowdecode_graphs.pasta.training.trainer import (
+    LOGGED,
+    OptimizerName,
+    checkpoint,
+    fast_in_bfloat16,
+    new_trainer,
+)
 
 __all__ = ["Encoding", "Settings", "Trained", "encode_all", "train"]
 
@@ -49,8 +55,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch: int = 8
     rate: float = 1e-5
     """The highest learning rate; it falls to 0 in a line."""
+    optimizer: OptimizerName = "adamw"
     main_weight: float = 1.0
-    """What a token of the main thread counts in the loss, beside one of a chunk."""
+    """What a token of the main thread, or the first of a chunk, counts beside the others of chunks."""
     seed: int = 0
     dtype: DType = "float32"
     """Of the weights while they are trained."""
@@ -105,7 +112,14 @@ def train(data: Path, out: Path, settings: Settings, *, validation: Path | None 
     if settings.lora is not None:
         model = with_adapters(trainable, settings.lora, settings.seed)
     arguments = _arguments(out, settings, len(told.examples), validated=bool(held_out))
-    trainer = new_trainer(model, told.examples, held_out, arguments, main_weight=settings.main_weight)
+    trainer = new_trainer(
+        model,
+        told.examples,
+        held_out,
+        arguments,
+        main_weight=settings.main_weight,
+        optimizer=settings.optimizer,
+    )
     started, resumed = time.perf_counter(), checkpoint(out)
     trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
     seconds = time.perf_counter() - started

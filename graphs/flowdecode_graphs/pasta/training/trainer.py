@@ -5,15 +5,18 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import ProgressCallback, Trainer, TrainingArguments
 
 from flowdecode_graphs.pasta.training.batches import ByLength
 from flowdecode_graphs.pasta.training.collate import Batch, Collator, Encoded, token_log_probs
+from flowdecode_graphs.pasta.training.muon import MuonWithAdamW
 
-__all__ = ["LOGGED", "Supervised", "checkpoint", "fast_in_bfloat16", "new_trainer"]
+__all__ = ["LOGGED", "OptimizerName", "Supervised", "checkpoint", "fast_in_bfloat16", "new_trainer"]
+
+OptimizerName = Literal["adamw", "muon"]
 
 LOGGED = 20
 """After so many steps their mean loss is told."""
@@ -28,6 +31,7 @@ def new_trainer(
     arguments: TrainingArguments,
     *,
     main_weight: float,
+    optimizer: OptimizerName,
 ) -> Any:
     """A `Supervised` trainer, with one progress bar."""
     trainer = _supervised(
@@ -38,6 +42,8 @@ def new_trainer(
         eval_dataset=held_out,
     )
     trainer.main_weight = main_weight
+    if optimizer == "muon":
+        trainer.optimizer = MuonWithAdamW(model, arguments.learning_rate)
     trainer.lengths = [len(example.tokens) for example in examples]
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(_Bar())
@@ -50,7 +56,7 @@ class Supervised(Trainer):
     lengths: list[int]
     """Of the examples."""
     main_weight = 1.0
-    """What a token of the main thread counts, beside one of a chunk."""
+    """What a token of the main thread, or the first of a chunk, counts beside the others of chunks."""
     tokens = 0
     """Predicted in training so far."""
 

@@ -120,13 +120,13 @@ class Stopped(BaseException):
     """As a kill does, in the middle of a step."""
 
 
-@pytest.mark.parametrize("lora", [None, 2])
+@pytest.mark.parametrize("changes", [{}, {"lora": 2}, {"optimizer": "muon"}], ids=str)
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(
-    lora: int | None, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "data.jsonl"
     write_examples(path, [Example(f"What is {n}?", f"{TEA}<async>Tea {n}.</async>{n}") for n in range(7)])
-    whole = sft.train(path, tmp_path / "whole", settings(model, lora=lora))
+    whole = sft.train(path, tmp_path / "whole", settings(model, **changes))
     left, compute = 5, trainer.Supervised.compute_loss
 
     def stop(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -139,16 +139,16 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     with monkeypatch.context() as patch:
         patch.setattr(trainer.Supervised, "compute_loss", stop)
         with pytest.raises(Stopped):
-            sft.train(path, tmp_path / "stopped", settings(model, lora=lora))
+            sft.train(path, tmp_path / "stopped", settings(model, **changes))
     assert trainer.checkpoint(tmp_path / "stopped").name == "checkpoint-3"
     broken = tmp_path / "stopped" / "checkpoints" / "checkpoint-4"
     broken.mkdir()
-    resumed = sft.train(path, tmp_path / "stopped", settings(model, lora=lora))
+    resumed = sft.train(path, tmp_path / "stopped", settings(model, **changes))
     assert not broken.exists() or (broken / "trainer_state.json").exists()
     assert resumed.steps == whole.steps == 8
     one, other = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
     assert all(torch.equal(one[name], other[name]) for name in one)
-    again = sft.train(path, tmp_path / "stopped", settings(model, lora=lora))
+    again = sft.train(path, tmp_path / "stopped", settings(model, **changes))
     assert (again.steps, again.tokens_per_second) == (8, 0)
     assert all(torch.equal(other[name], tensor) for name, tensor in weights(tmp_path / "stopped").items())
 
