@@ -10,12 +10,13 @@ import aiohttp
 import flowdecode
 from flowdecode.result import NodeRecord
 from flowdecode_graphs.plato import Plato
-from tests.benchmarks.forced_plan import LATE, QUESTION, Forced
+from tests.benchmarks.forced_engines import EndlessSGLang, Planned
+from tests.benchmarks.forced_plan import LATE
 from tests.benchmarks.measure import table
 
 __all__ = ["compared", "flush", "prefilled"]
 
-LAST = str(max(LATE))
+LAST = str(max(LATE.parts))
 
 
 async def flush(url: str) -> None:
@@ -34,9 +35,11 @@ async def run(url: str, plato: Plato) -> tuple[NodeRecord, float, int, int]:
     """The last part's record, the run's seconds, its wasted tokens, and what the server has prefilled."""
     await flush(url)
     before = await prefilled(url)
-    backend = Forced(url)
-    backend.nodes = LATE
-    result = await flowdecode.run(QUESTION, backend=backend, strategy=plato, on_error="raise")
+    async with EndlessSGLang(url) as backend:
+        planned = Planned(backend, LATE)
+        result = await flowdecode.run(
+            LATE.question, backend=planned, strategy=plato, on_error="raise", temperature=0.0
+        )
     await asyncio.sleep(0.5)  # the server tells its counts now and then
     (last,) = [record for record in result.nodes if record.id == LAST]
     return last, result.duration, result.usage.wasted_tokens, await prefilled(url) - before

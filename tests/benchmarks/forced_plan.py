@@ -1,86 +1,142 @@
-"""Plans with forced lengths, over a real SGLang server: what is measured, and the plans themselves."""
+"""Plans of which everything is fixed: what the planner writes, and how long each part becomes."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
-from flowdecode.backend import Request
-from flowdecode_backends.sglang_client import SGLang
+from flowdecode.backend import Grammar
+from flowdecode.template import fill_template
+from flowdecode_graphs.prompts import Prompts
 
-__all__ = ["LATE", "LEVELS", "NODES", "PLAN", "QUESTION", "Forced", "Measured", "Nodes", "written"]
-
-QUESTION = "Compare tea and coffee: origin, caffeine, taste, and which to drink in the evening."
-Nodes = dict[int, tuple[str, int, tuple[int, ...]]]
-"""By number: a part's title, its tokens, its parents."""
-NODES: Nodes = {
-    1: ("Origin", 60, ()),
-    2: ("Caffeine", 40, ()),
-    3: ("Taste", 50, ()),
-    4: ("Comparison", 80, (1, 2)),
-    5: ("Evening drink", 40, (2, 3)),
-    6: ("Verdict", 60, (4, 5)),
-}
-LEVELS = ((1, 2, 3), (4, 5), (6,))
+__all__ = ["GUIDE", "LATE", "TEA", "VERDICT", "ForcedPlan", "Literal", "Part", "in_tokens"]
 
 
-def written(nodes: Nodes) -> str:
-    """The plan as the planner writes it."""
-    return "".join(
-        f"{number}. {title} ({tokens}){' <- ' + ', '.join(map(str, parents)) if parents else ''}\n"
-        for number, (title, tokens, parents) in nodes.items()
-    )
+class Part(NamedTuple):
+    """One part of an answer."""
+
+    title: str
+    tokens: int
+    parents: tuple[int, ...] = ()
 
 
-PLAN = written(NODES)
+class ForcedPlan(msgspec.Struct, frozen=True):
+    """A question, and the parts of its answer by their numbers."""
 
-LATE: Nodes = {
-    1: ("Origin", 100, ()),
-    2: ("Caffeine", 100, ()),
-    3: ("Taste", 100, ()),
-    4: ("Summary", 20, (1, 2, 3)),
-    5: ("Habits", 150, ()),
-    6: ("Evening drink", 220, ()),
-    7: ("Verdict", 60, (4, 5, 6)),
-}
+    question: str
+    parts: dict[int, Part]
+
+    @property
+    def text(self) -> str:
+        """The plan as Plato's planner writes it."""
+        return "".join(
+            f"{number}. {title} ({tokens}){' <- ' + ', '.join(map(str, parents)) if parents else ''}\n"
+            for number, (title, tokens, parents) in self.parts.items()
+        )
+
+    @property
+    def lengths(self) -> list[int]:
+        """The tokens of every part."""
+        return [part.tokens for part in self.parts.values()]
+
+    @property
+    def levels(self) -> list[list[int]]:
+        """The parts in steps: each needs only parts of the steps before its own, and one of the last."""
+        levels: list[list[int]] = []
+        depth: dict[int, int] = {}
+        for number, part in self.parts.items():
+            depth[number] = max((depth[parent] + 1 for parent in part.parents), default=0)
+            if depth[number] == len(levels):
+                levels.append([])
+            levels[depth[number]].append(number)
+        return levels
+
+    def instruction(self, number: int, prompts: Prompts) -> str:
+        """What Plato tells the model to write a part, the last words of its prompt."""
+        title, tokens, _ = self.parts[number]
+        words = max(5, round(tokens * 0.75))
+        return fill_template(prompts.part, id=number, title=title, tokens=tokens, words=words)
+
+    def told(self, number: int, text: str, prompts: Prompts) -> str:
+        """How Plato tells a part what one of its parents says."""
+        return fill_template(prompts.parent, id=number, title=self.parts[number].title, text=text)
+
+
+class Literal(Grammar, frozen=True):
+    """A language of one text, which the model then decodes token by token."""
+
+    text: str
+
+    @classmethod
+    def of(cls, text: str) -> Literal:
+        """As a regular expression; as EBNF it needs a tokenizer: see `in_tokens`."""
+        return cls(ebnf="", regex=re.escape(text), text=text)
+
+
+def in_tokens(tokens: Iterable[int]) -> str:
+    """A language of one text in the EBNF of XGrammar, such that it is decoded as these very tokens.
+
+    Of the text alone a model would choose among all ways to spell it, and ways that it is not used to
+    would take it more tokens. llguidance, which the local engine has, keeps to the tokenizer's by itself.
+    """
+    return f"root ::= {' '.join(f'Token({token})' for token in tokens)}\n"
+
+
+def _numbered(parts: Iterable[Part]) -> dict[int, Part]:
+    return dict(enumerate(parts, start=1))
+
+
+TEA = ForcedPlan(
+    "Compare tea and coffee: origin, caffeine, taste, and which to drink in the evening.",
+    _numbered([
+        Part("Origin", 60),
+        Part("Caffeine", 40),
+        Part("Taste", 50),
+        Part("Comparison", 80, (1, 2)),
+        Part("Evening drink", 40, (2, 3)),
+        Part("Verdict", 60, (4, 5)),
+    ]),
+)  # fmt: skip
+
+LATE = ForcedPlan(
+    TEA.question,
+    _numbered([
+        Part("Origin", 100),
+        Part("Caffeine", 100),
+        Part("Taste", 100),
+        Part("Summary", 20, (1, 2, 3)),
+        Part("Habits", 150),
+        Part("Evening drink", 220),
+        Part("Verdict", 60, (4, 5, 6)),
+    ]),
+)  # fmt: skip
 """What early prefill is for: the last part's spine (4) and 5 are done while 6 still decodes."""
 
+GUIDE = ForcedPlan(
+    "Write a long guide to Yarralda: its food, festival, craft, history and landmark.",
+    _numbered([
+        Part("Food", 110),
+        Part("Festival", 90),
+        Part("Craft", 130),
+        Part("History", 100),
+        Part("Landmark", 120),
+    ]),
+)  # fmt: skip
+"""Nothing depends on anything."""
 
-class Measured(msgspec.Struct, frozen=True):
-    """What one way of running the plan took."""
-
-    seconds: float
-    requests: int
-    prompt: int
-    """Tokens of all prompts."""
-    cached: int
-    prefilled: int
-    """By the server's own count, requests that only fill the cache included."""
-
-
-class Forced(SGLang):
-    """Every part gets its planned length, whatever the model says; the planner can write only this plan."""
-
-    nodes: Nodes = NODES
-    salted = False
-    """Whether every request has a prefix cache of its own: no prefix discipline at all."""
-    sent = 0
-    """Requests so far."""
-
-    def sampling(self, request: Request, prompt_tokens: int) -> dict[str, Any]:
-        params = {**super().sampling(request, prompt_tokens), "temperature": 0.0}
-        if request.grammar is not None:
-            literal = written(self.nodes).replace("\n", "\\n")
-            return {**params, "ebnf": f'root ::= "{literal}"\n'}
-        if request.sampling.max_tokens == 1:  # early prefill
-            return params
-        told = request.context.block.text
-        length = next(tokens for title, tokens, _ in self.nodes.values() if f'"{title}", in about' in told)
-        params.pop("stop_token_ids", None)
-        return {**params, "max_new_tokens": length, "ignore_eos": True}
-
-    def body(self, request: Request, prompt: Any) -> dict[str, Any]:
-        body = super().body(request, prompt)
-        self.sent += 1
-        return {**body, "cache_salt": request.id} if self.salted else body
+VERDICT = ForcedPlan(
+    "Compare the food, craft and festival of Yarralda, and say what to go there for.",
+    _numbered([
+        Part("Food", 40),
+        Part("Craft", 60),
+        Part("Festival", 140),
+        Part("Food and craft", 120, (1, 2)),
+        Part("Festival in brief", 30, (3,)),
+        Part("Verdict", 60, (4, 5)),
+    ]),
+)  # fmt: skip
+"""Three levels, of which the first two have parts of very different lengths: 320 tokens by levels, 230 on the
+longest chain."""

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -18,7 +15,6 @@ from typing import Any
 import aiohttp
 import msgspec
 
-import flowdecode
 from flowdecode.backend import Request
 from flowdecode.context import Block, Context
 from flowdecode.sampling import SamplingParams
@@ -28,8 +24,12 @@ from flowdecode_graphs.plato import Plato
 from flowdecode_graphs.prompts import Prompts
 from tests.benchmarks import early_prefill
 from tests.benchmarks.early_prefill import flush, prefilled
-from tests.benchmarks.forced_plan import LEVELS, NODES, PLAN, QUESTION, Forced, Measured
+from tests.benchmarks.forced_engines import EndlessSGLang
+from tests.benchmarks.forced_plan import TEA, in_tokens
 from tests.benchmarks.measure import table
+from tests.benchmarks.methods import plato
+from tests.benchmarks.methods.fork import open_fork
+from tests.benchmarks.methods.measured import COLUMNS, Measured, row
 from tests.sglang_server import environment
 from tests.sglang_server.model import save_random
 from tests.sglang_server.server import Server
@@ -37,43 +37,26 @@ from tests.sglang_server.server import Server
 __all__ = ["main"]
 
 PROMPTS = Prompts()
-FORK_PROGRAM = Path(__file__).parent / "fork_program.py"
-PARTS = {
-    number: PROMPTS.part.format(id=number, title=title, tokens=tokens, words=max(5, round(tokens * 0.75)))
-    for number, (title, tokens, _) in NODES.items()
-}
-PARENTS = {
-    number: PROMPTS.parent.format(id=number, title=title, text="").rstrip() + "\n"
-    for number, (title, _, _) in NODES.items()
-}
 
 Way = Callable[[], Awaitable[Measured]]
 
 
-async def with_flowdecode(url: str, plato: Plato, *, salted: bool = False, warm: int = 64) -> Measured:
+async def with_flowdecode(url: str, strategy: Plato, *, salted: bool = False, warm: int = 64) -> Measured:
     """The run of a strategy."""
-    backend = Forced(url, warm=warm)
+    backend = EndlessSGLang(url, warm=warm)
     backend.salted = salted
-    async with flowdecode.connect(backend) as flow:
-        start = time.perf_counter()
-        result = await flow.run(QUESTION, strategy=plato, on_error="raise")
-        seconds = time.perf_counter() - start
-    usage = result.usage
-    assert [record.usage.completion_tokens for record in result.nodes if record.id.isdigit()] == [
-        tokens for _, tokens, _ in NODES.values()
-    ], result.nodes
-    return Measured(seconds, backend.sent, usage.prompt_tokens, usage.cached_tokens, 0)
+    async with backend:
+        return await plato.measure(backend, TEA, None, strategy)
 
 
-async def by_hand(url: str, model: Path) -> Measured:
+async def by_hand(url: str, tokenizer: Any) -> Measured:
     """`asyncio.gather`, a barrier behind the plan and every level; prompts by the chat template."""
-    transformers: Any = import_module("transformers")  # which leaves it untyped
-    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(model)
     metas: list[dict[str, Any]] = []
     head = [
         {"role": "system", "content": PROMPTS.rules},
-        {"role": "user", "content": QUESTION + PROMPTS.plan},
+        {"role": "user", "content": TEA.question + PROMPTS.plan},
     ]
+    first = 0.0
 
     async def ask(session: aiohttp.ClientSession, messages: list[dict[str, str]], **sampling: Any) -> str:
         text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
@@ -86,43 +69,27 @@ async def by_hand(url: str, model: Path) -> Measured:
 
     async with aiohttp.ClientSession() as session:
         start = time.perf_counter()
-        literal = PLAN.replace("\n", "\\n")
-        plan = await ask(session, head, max_new_tokens=640, ebnf=f'root ::= "{literal}"\n')
+        ids = tokenizer.encode(TEA.text, add_special_tokens=False)
+        plan = await ask(session, head, max_new_tokens=640, ebnf=in_tokens(ids))
         planned = [*head, {"role": "assistant", "content": plan}]
         texts: dict[int, str] = {}
 
         async def part(number: int) -> None:
-            _, tokens, parents = NODES[number]
-            told = "".join(f"{PARENTS[parent]}{texts[parent]}\n\n" for parent in parents)
-            messages = [*planned, {"role": "user", "content": told + PARTS[number]}]
+            nonlocal first
+            _, tokens, parents = TEA.parts[number]
+            told = "".join(TEA.told(parent, texts[parent], PROMPTS) for parent in parents)
+            messages = [*planned, {"role": "user", "content": told + TEA.instruction(number, PROMPTS)}]
             texts[number] = await ask(session, messages, max_new_tokens=tokens, ignore_eos=True)
+            if number == 1:
+                first = time.perf_counter() - start
 
-        for level in LEVELS:
+        for level in TEA.levels:
             await asyncio.gather(*map(part, level))
         seconds = time.perf_counter() - start
-    prompt, cached = (sum(meta[key] for meta in metas) for key in ("prompt_tokens", "cached_tokens"))
-    return Measured(seconds, len(metas), prompt, cached, 0)
-
-
-async def with_fork(url: str) -> Measured:
-    """SGLang's frontend language, in a process of the server's environment."""
-    given = {
-        "rules": PROMPTS.rules,
-        "question": QUESTION + PROMPTS.plan,
-        "plan_regex": re.escape(PLAN),
-        "levels": LEVELS,
-        "nodes": NODES,
-        "part": PARTS,
-        "parent": PARENTS,
-    }
-    python = environment.folder() / "bin" / "python"
-    process = await asyncio.create_subprocess_exec(
-        *(python, str(FORK_PROGRAM), url, json.dumps(given)),
-        stdout=subprocess.PIPE,
-        env=environment.variables(),
+    prompt, cached, decoded = (
+        sum(meta[key] for meta in metas) for key in ("prompt_tokens", "cached_tokens", "completion_tokens")
     )
-    output, _ = await process.communicate()
-    return msgspec.json.decode(output.strip().splitlines()[-1], type=Measured)
+    return Measured(seconds, len(metas), prompt, cached, decoded, first, first)
 
 
 async def measured(url: str, way: Way) -> Measured:
@@ -173,7 +140,7 @@ async def siblings(url: str, *, rounds: int) -> list[list[object]]:
 async def fan_out(url: str, warm: int) -> Measured:
     """Eight parts of 20 tokens behind the rules and the question."""
     async with SGLang(url, warm=warm) as backend:
-        head = Context.of([Block("system", PROMPTS.rules), Block("user", QUESTION)])
+        head = Context.of([Block("system", PROMPTS.rules), Block("user", TEA.question)])
 
         async def part(number: int) -> Usage:
             context = head.extend(Block("user", f"\n\nWrite part {number}."))
@@ -186,41 +153,31 @@ async def fan_out(url: str, warm: int) -> Measured:
         start = time.perf_counter()
         usage = Usage.total(await asyncio.gather(*map(part, range(8))))
         seconds = time.perf_counter() - start
-    return Measured(seconds, 8, usage.prompt_tokens, usage.cached_tokens, 0)
+    return Measured(seconds, 8, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
 
 
 async def compared(url: str, model: Path, *, rounds: int) -> str:
     """The table of one server."""
-    ways: dict[str, Way] = {
-        "flowdecode, spine": lambda: with_flowdecode(url, Plato()),
-        "flowdecode, canonical": lambda: with_flowdecode(url, Plato(layout="canonical")),
-        "flowdecode, spine, early prefill": lambda: with_flowdecode(url, Plato(early_prefill=64)),
-        "flowdecode, spine, parts don't see the plan": lambda: with_flowdecode(url, Plato(plan_view="none")),
-        "flowdecode, spine, no warming": lambda: with_flowdecode(url, Plato(), warm=0),
-        "flowdecode, spine, not pipelined": lambda: with_flowdecode(url, Plato(pipelined=False)),
-        "flowdecode, no shared prefixes": lambda: with_flowdecode(url, Plato(), salted=True),
-        "`asyncio.gather` with barriers": lambda: by_hand(url, model),
-        "SGLang's frontend, `fork`": lambda: with_fork(url),
-    }
-    found: dict[str, list[Measured]] = {name: [] for name in ways}
-    for round_ in range(rounds + 1):
-        for name, way in ways.items():
-            took = await measured(url, way)
-            if round_ or rounds == 1:  # the first one compiles grammars and warms the code
-                found[name].append(took)
-    rows: list[list[object]] = []
-    for name, runs in found.items():
-        middle = {
-            field: statistics.median(getattr(run, field) for run in runs)
-            for field in Measured.__struct_fields__
+    transformers: Any = import_module("transformers")  # which leaves it untyped
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(model)
+    async with open_fork(url, tokenizer) as fork:
+        ways: dict[str, Way] = {
+            "flowdecode, spine": partial(with_flowdecode, url, Plato()),
+            "flowdecode, canonical": partial(with_flowdecode, url, Plato(layout="canonical")),
+            "flowdecode, spine, early prefill": partial(with_flowdecode, url, Plato(early_prefill=64)),
+            "flowdecode, spine, parts don't see the plan": partial(
+                with_flowdecode, url, Plato(plan_view="none")
+            ),
+            "flowdecode, spine, no warming": partial(with_flowdecode, url, Plato(), warm=0),
+            "flowdecode, spine, not pipelined": partial(with_flowdecode, url, Plato(pipelined=False)),
+            "flowdecode, no shared prefixes": partial(with_flowdecode, url, Plato(), salted=True),
+            "`asyncio.gather` with barriers": partial(by_hand, url, tokenizer),
+            "SGLang's frontend, `fork`": partial(fork.measure, TEA, "", PROMPTS),
         }
-        low, high = min(run.seconds for run in runs), max(run.seconds for run in runs)
-        wall = f"{middle['seconds']:.2f} ({low:.2f} to {high:.2f})"
-        rows.append(
-            [
-                name,
-                wall,
-                *(f"{middle[field]:,.0f}" for field in ("requests", "prompt", "cached", "prefilled")),
-            ]
-        )
-    return table(["", "seconds", "requests", "prompt tokens", "cached", "prefilled"], rows)
+        found: dict[str, list[Measured]] = {name: [] for name in ways}
+        for round_ in range(rounds + 1):
+            for name, way in ways.items():
+                took = await measured(url, way)
+                if round_:  # the first one compiles grammars and warms the code
+                    found[name].append(took)
+    return table(["", *COLUMNS], [[name, *row(runs)] for name, runs in found.items()])

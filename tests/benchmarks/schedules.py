@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import NamedTuple
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, NamedTuple
 
 import flowdecode
 from flowdecode.backend import Request
@@ -12,13 +13,13 @@ from flowdecode.context import Block, Context
 from flowdecode.sampling import SamplingParams
 from flowdecode.span import Step, span_of
 from flowdecode_backends.scripted import Reply, Scripted
+from tests.benchmarks.methods import llmcompiler
+from tests.benchmarks.methods.llmcompiler import Task
 
-__all__ = ["PLAN", "SCHEDULES", "Part", "engine", "span"]
+__all__ = ["PLAN", "SCHEDULES", "Part", "engine", "random_plan", "span"]
 
 LINE = 14
 """Tokens of a plan's line."""
-POLL = 0.01
-"""LLMCompiler looks for finished tasks every 10 ms."""
 
 
 class Part(NamedTuple):
@@ -44,18 +45,26 @@ PLAN = (
 )
 
 
-def span() -> int:
-    """Tokens on the longest chain: the plan up to a node's line, then the chain of nodes."""
-    return span_of(
-        Step(number, part.parents, part.tokens, (number + 1) * LINE) for number, part in enumerate(PLAN)
+def random_plan(chance: random.Random) -> tuple[Part, ...]:
+    """As many nodes as in `PLAN`, each with up to two parents among those before it."""
+    return tuple(
+        Part(tuple(chance.sample(range(number), min(number, chance.randint(0, 2)))), chance.randint(5, 60))
+        for number in range(len(PLAN))
     )
 
 
-async def planned(pace: float) -> AsyncIterator[tuple[int, Part]]:
+def span(plan: Sequence[Part]) -> int:
+    """Tokens on the longest chain: the plan up to a node's line, then the chain of nodes."""
+    return span_of(
+        Step(number, part.parents, part.tokens, (number + 1) * LINE) for number, part in enumerate(plan)
+    )
+
+
+async def planned(pace: float, plan: Sequence[Part]) -> AsyncIterator[tuple[int, Part]]:
     """The lines of the plan, as a planner streams them."""
     loop = asyncio.get_running_loop()
     start = loop.time()
-    for number, part in enumerate(PLAN):
+    for number, part in enumerate(plan):
         await asyncio.sleep(start + (number + 1) * LINE * pace - loop.time())
         yield number, part
 
@@ -78,47 +87,42 @@ async def decode(backend: Scripted, number: int, tokens: int) -> None:
             pass
 
 
-async def dataflow(backend: Scripted, pace: float) -> None:
+async def dataflow(backend: Scripted, pace: float, plan: Sequence[Part]) -> None:
     """Through `flow.graph`: a node starts when its line is there and its parents are done."""
     async with flowdecode.connect(backend) as flow, flow.graph() as graph:
         nodes: list[flowdecode.Node[str]] = []
-        async for number, part in planned(pace):
+        async for number, part in planned(pace, plan):
             seen, last = [nodes[parent] for parent in part.parents], f"{part.tokens} tokens for {number}"
             nodes.append(graph.decode("{seen}{last}", seen=seen, last=last))
 
 
-async def polled(backend: Scripted, pace: float) -> None:
+async def polled(backend: Scripted, pace: float, plan: Sequence[Part]) -> None:
     """LLMCompiler's schedule: it waits for the next line while parents finish, then looks every 10 ms."""
-    tasks: dict[int, asyncio.Task[None]] = {}
-    waiting: list[int] = []
+    lines: asyncio.Queue[Task | None] = asyncio.Queue()
 
-    def start_ready() -> None:
-        for number in waiting[:]:
-            if all(parent in tasks and tasks[parent].done() for parent in PLAN[number].parents):
-                tasks[number] = asyncio.create_task(decode(backend, number, PLAN[number].tokens))
-                waiting.remove(number)
+    async def write_plan() -> None:
+        async for number, part in planned(pace, plan):
+            lines.put_nowait(Task(number, part.parents))
+        lines.put_nowait(None)
 
-    async for number, _ in planned(pace):
-        waiting.append(number)
-        start_ready()
-    while waiting:
-        await asyncio.sleep(POLL)
-        start_ready()
-    await asyncio.gather(*tasks.values())
+    async def run(number: int) -> None:
+        await decode(backend, number, plan[number].tokens)
+
+    await asyncio.gather(write_plan(), llmcompiler.schedule(lines, run))
 
 
-async def supersteps(backend: Scripted, pace: float) -> None:
+async def supersteps(backend: Scripted, pace: float, plan: Sequence[Part]) -> None:
     """The whole plan first; then all that is ready, to its end, before anything else begins."""
-    async for _ in planned(pace):
+    async for _ in planned(pace, plan):
         pass
     done: set[int] = set()
-    while len(done) < len(PLAN):
-        ready = [n for n, part in enumerate(PLAN) if n not in done and done.issuperset(part.parents)]
-        await asyncio.gather(*(decode(backend, number, PLAN[number].tokens) for number in ready))
+    while len(done) < len(plan):
+        ready = [n for n, part in enumerate(plan) if n not in done and done.issuperset(part.parents)]
+        await asyncio.gather(*(decode(backend, number, plan[number].tokens) for number in ready))
         done.update(ready)
 
 
-SCHEDULES: dict[str, Callable[[Scripted, float], Awaitable[None]]] = {
+SCHEDULES: dict[str, Callable[[Scripted, float, Sequence[Part]], Coroutine[Any, Any, None]]] = {
     "flowdecode": dataflow,
     "wait for lines, then poll (LLMCompiler's)": polled,
     "whole plan, then supersteps": supersteps,

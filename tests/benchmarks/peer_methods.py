@@ -1,0 +1,142 @@
+"""Methods of parallel decoding side by side: the demo model, plans of forced lengths, on two engines.
+
+`python -m tests.benchmarks methods`. Every answer begins with a system message that no other has, so that
+nothing of it is in the engine's prefix cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tempfile
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from flowdecode.backend import Backend
+from flowdecode.context import Block, Context
+from flowdecode_backends.local.model import Source
+from flowdecode_graphs.plato import Plato
+from flowdecode_graphs.prompts import Prompts
+from tests.benchmarks.early_prefill import prefilled
+from tests.benchmarks.forced_engines import EndlessLocal, EndlessSGLang
+from tests.benchmarks.forced_plan import GUIDE, VERDICT, ForcedPlan
+from tests.benchmarks.measure import table
+from tests.benchmarks.methods import llmcompiler, plato, sequential, skeleton_of_thought, threadweaver
+from tests.benchmarks.methods.client import Method, measure
+from tests.benchmarks.methods.fork import open_fork
+from tests.benchmarks.methods.measured import COLUMNS, Measured, row
+from tests.sglang_server import environment
+from tests.sglang_server.model import DEMO
+from tests.sglang_server.server import Server
+
+__all__ = ["METHODS", "main", "systems"]
+
+METHODS: dict[str, Method] = {
+    "sequential": sequential.answer,
+    "Skeleton-of-Thought": skeleton_of_thought.answer,
+    "LLMCompiler's schedule": llmcompiler.answer,
+    "ThreadWeaver": threadweaver.answer,
+}
+Way = Callable[[ForcedPlan, str], Awaitable[Measured]]
+"""Answers by a plan, behind a system message."""
+
+PLANS = {"five independent parts": GUIDE, "three uneven levels": VERDICT}
+
+
+async def main(*, quick: bool) -> str:
+    """A table for each engine and plan. SGLang needs its environment: `tests.sglang_server.environment`."""
+    tables: list[str] = []
+    for name, opened in {"the local engine": local_ways, "SGLang": sglang_ways}.items():
+        if name == "SGLang" and not (environment.folder() / "done").exists():
+            tables.append("SGLang: not here; `python -m tests.sglang_server.environment` installs it.")
+            continue
+        async with opened() as (ways, backend):
+            for title, plan in PLANS.items():
+                rows = await compared(ways, plan, systems(backend), rounds=1 if quick else 5)
+                head = f"{name}, {title} of {sum(plan.lengths)} tokens"
+                tables.append(table([head, *COLUMNS], rows))
+    return "\n\n".join(tables)
+
+
+def systems(backend: Backend) -> Iterator[str]:
+    """System messages of one length in tokens."""
+    texts = (f"Session {number}." for number in range(1_000, 10_000))
+    sizes = ((text, backend.count_tokens(Context(Block("system", text)))) for text in texts)
+    first, size = next(sizes)
+    yield first
+    yield from (text for text, other in sizes if other == size)
+
+
+def common_ways(backend: Backend) -> dict[str, Way]:
+    """What runs on any engine."""
+
+    async def one(method: Method, plan: ForcedPlan, system: str) -> Measured:
+        return await measure(method, backend, plan, system)
+
+    return {name: partial(one, method) for name, method in METHODS.items()}
+
+
+def flowdecode_ways(backend: Backend) -> dict[str, Way]:
+    """`plato`, with the demo model's own prompts, and with those for models that know nothing of plans."""
+    standard = Plato(prompts=Prompts())
+    return {
+        "flowdecode": partial(plato.measure, backend),
+        "flowdecode, standard prompts": partial(plato.measure, backend, strategy=standard),
+    }
+
+
+@asynccontextmanager
+async def local_ways() -> AsyncGenerator[tuple[dict[str, Way], Backend]]:
+    """Every way on the local engine."""
+    async with EndlessLocal(Source(str(DEMO), device="cpu")) as backend:
+        yield common_ways(backend) | flowdecode_ways(backend), backend
+
+
+@asynccontextmanager
+async def sglang_ways() -> AsyncGenerator[tuple[dict[str, Way], Backend]]:
+    """Every way on a server of its own. Only flowdecode's requests wait for a sibling's prefix."""
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        server = stack.enter_context(Server(DEMO, Path(folder) / "log", "--incremental-streaming-output"))
+        await asyncio.to_thread(server.wait)
+        plain = await stack.enter_async_context(EndlessSGLang(server.url, warm=0))
+        warming = await stack.enter_async_context(EndlessSGLang(server.url))
+        assert plain.tokens is not None
+        fork = await stack.enter_async_context(open_fork(server.url, plain.tokens.tokenizer))
+        prompts = Prompts.for_engine(plain.engine)
+
+        async def forked(plan: ForcedPlan, system: str) -> Measured:
+            return await fork.measure(plan, system, prompts)
+
+        ways = common_ways(plain) | {"SGLang's `fork`": forked} | flowdecode_ways(warming)
+        yield {name: counted(way, server.url) for name, way in ways.items()}, plain
+
+
+def counted(way: Way, url: str) -> Way:
+    """With the prefilled tokens by the server's own count."""
+
+    async def run(plan: ForcedPlan, system: str) -> Measured:
+        before = await prefilled(url)
+        took = await way(plan, system)
+        await asyncio.sleep(0.5)  # the server tells its counts now and then
+        return msgspec.structs.replace(took, prefilled=await prefilled(url) - before)
+
+    return run
+
+
+async def compared(
+    ways: Mapping[str, Way], plan: ForcedPlan, systems: Iterator[str], *, rounds: int
+) -> list[list[object]]:
+    """A row for each way; they take turns, and the first round is not counted."""
+    found: dict[str, list[Measured]] = {name: [] for name in ways}
+    for round_ in range(rounds + 1):
+        for name, way in ways.items():
+            gc.collect()
+            took = await way(plan, next(systems))
+            if round_:
+                found[name].append(took)
+    return [[name, *row(runs)] for name, runs in found.items()]
