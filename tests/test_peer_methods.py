@@ -14,6 +14,7 @@ from flowdecode_backends import words
 from flowdecode_backends.local.model import Source
 from flowdecode_backends.scripted import Reply, Scripted
 from flowdecode_backends.simulated import simulate
+from tests.benchmarks import efficiency, schedules
 from tests.benchmarks.forced_engines import EndlessLocal
 from tests.benchmarks.forced_plan import GUIDE, LATE, TEA, VERDICT, ForcedPlan, Literal, Part
 from tests.benchmarks.methods import llmcompiler, plato
@@ -187,7 +188,7 @@ def test_only_dataflow_takes_no_longer_than_the_longest_chain() -> None:
 
 @asynccontextmanager
 async def demo_model() -> AsyncGenerator[EndlessLocal]:
-    backend = EndlessLocal(Source(str(DEMO), device="cpu"))
+    backend = EndlessLocal(Source(str(DEMO)))
     async with backend:
         yield backend
 
@@ -211,3 +212,10 @@ def test_the_local_engine_runs_plato_over_a_forced_plan() -> None:
     measured = asyncio.run(main())
     assert measured.requests == 5
     assert measured.decoded > sum(SHORT.lengths)
+
+
+def test_schedules_of_one_plan_take_as_long_as_their_barriers() -> None:
+    ours, polled, joined = (efficiency.in_virtual_time(name, schedules.PLAN) for name in schedules.SCHEDULES)
+    assert ours == pytest.approx(1.0)
+    assert 0.95 < polled < 1.0
+    assert joined < 0.6

@@ -55,8 +55,9 @@ async def main(*, quick: bool) -> str:
             tables.append("SGLang: not here; `python -m tests.sglang_server.environment` installs it.")
             continue
         async with opened() as (ways, backend):
+            unused = systems(backend)
             for title, plan in PLANS.items():
-                rows = await compared(ways, plan, systems(backend), rounds=1 if quick else 5)
+                rows = await compared(ways, plan, unused, rounds=1 if quick else 5)
                 head = f"{name}, {title} of {sum(plan.lengths)} tokens"
                 tables.append(table([head, *COLUMNS], rows))
     return "\n\n".join(tables)
@@ -129,14 +130,14 @@ def counted(way: Way, url: str) -> Way:
 
 
 async def compared(
-    ways: Mapping[str, Way], plan: ForcedPlan, systems: Iterator[str], *, rounds: int
+    ways: Mapping[str, Way], plan: ForcedPlan, unused: Iterator[str], *, rounds: int
 ) -> list[list[object]]:
     """A row for each way; they take turns, and the first round is not counted."""
     found: dict[str, list[Measured]] = {name: [] for name in ways}
     for round_ in range(rounds + 1):
         for name, way in ways.items():
             gc.collect()
-            took = await way(plan, next(systems))
+            took = await way(plan, next(unused))
             if round_:
                 found[name].append(took)
     return [[name, *row(runs)] for name, runs in found.items()]

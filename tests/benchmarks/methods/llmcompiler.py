@@ -5,7 +5,7 @@ the next task of it and looks for runnable ones only then, whatever finishes mea
 none it sleeps 10 ms before it waits again. Behind the plan it sleeps 10 ms whenever nothing is runnable.
 A task is told the question and, in place of `$1`, what its dependencies said; it does not see the plan.
 The wording is Plato's, so that both differ in the schedule. Left out: its joiner, which would have a model
-read all parts and write the answer anew.
+read all parts and write the answer anew. A task that fails ends the run, where theirs would wait for it.
 """
 
 from __future__ import annotations
