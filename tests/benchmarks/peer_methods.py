@@ -48,19 +48,21 @@ PLANS = {"five independent parts": GUIDE, "three uneven levels": VERDICT}
 
 
 async def main(*, quick: bool) -> str:
-    """A table for each engine and plan. SGLang needs its environment: `tests.sglang_server.environment`."""
-    tables: list[str] = []
+    """It prints a table for each engine and plan, as they are done.
+
+    SGLang needs its environment: `python -m tests.sglang_server.environment` makes it.
+    """
     for name, opened in {"the local engine": local_ways, "SGLang": sglang_ways}.items():
         if name == "SGLang" and not (environment.folder() / "done").exists():
-            tables.append("SGLang: not here; `python -m tests.sglang_server.environment` installs it.")
+            print("SGLang: not here; `python -m tests.sglang_server.environment` installs it.")
             continue
         async with opened() as (ways, backend):
             unused = systems(backend)
             for title, plan in PLANS.items():
                 rows = await compared(ways, plan, unused, rounds=1 if quick else 5)
                 head = f"{name}, {title} of {sum(plan.lengths)} tokens"
-                tables.append(table([head, *COLUMNS], rows))
-    return "\n\n".join(tables)
+                print(table([head, *COLUMNS], rows), flush=True, end="\n\n")
+    return ""
 
 
 def systems(backend: Backend) -> Iterator[str]:
