@@ -15,8 +15,8 @@ from flowdecode_backends.local.model import Source
 from flowdecode_backends.scripted import Reply, Scripted
 from flowdecode_backends.simulated import simulate
 from tests.benchmarks import efficiency, schedules
-from tests.benchmarks.forced_engines import EndlessLocal
-from tests.benchmarks.forced_plan import GUIDE, LATE, TEA, VERDICT, ForcedPlan, Literal, Part
+from tests.benchmarks.forced_engines import EndlessLocal, forced_text
+from tests.benchmarks.forced_plan import GUIDE, LATE, TEA, VERDICT, ForcedPlan, Part
 from tests.benchmarks.methods import llmcompiler, plato
 from tests.benchmarks.methods.client import Client, Written, measure
 from tests.benchmarks.methods.llmcompiler import INTERVAL, Task
@@ -35,13 +35,7 @@ SHORT = ForcedPlan(
 
 def engine() -> Scripted:
     """Decodes what a grammar wants, or as many tokens as it is asked for."""
-
-    def reply(request: Request) -> Reply:
-        grammar, tokens = request.grammar, request.sampling.max_tokens or 0
-        text = grammar.text if isinstance(grammar, Literal) else " x" * tokens
-        return Reply(text, delay=PACE, pace=PACE)
-
-    return Scripted(reply)
+    return Scripted(lambda request: Reply(forced_text(request), delay=PACE, pace=PACE))
 
 
 def size(text: str) -> int:

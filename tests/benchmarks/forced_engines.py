@@ -15,7 +15,7 @@ from flowdecode_backends.sglang_client import SGLang
 from flowdecode_graphs.prompts import Prompts
 from tests.benchmarks.forced_plan import ForcedPlan, Literal, in_tokens
 
-__all__ = ["EndlessLocal", "EndlessSGLang", "Planned"]
+__all__ = ["EndlessLocal", "EndlessSGLang", "Planned", "forced_text"]
 
 
 class EndlessSGLang(SGLang):
@@ -46,6 +46,13 @@ class EndlessLocal(Local):
             sampling = msgspec.structs.replace(request.sampling, logit_bias=banned)
             request = msgspec.structs.replace(request, sampling=sampling)
         return super().decode(request)
+
+
+def forced_text(request: Request) -> str:
+    """What an engine without a model answers: the literal text, or as many tokens as it is asked for."""
+    if isinstance(request.grammar, Literal):
+        return request.grammar.text
+    return " x" * (request.sampling.max_tokens or 0)
 
 
 class Planned:

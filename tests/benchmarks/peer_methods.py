@@ -1,7 +1,8 @@
-"""Methods of parallel decoding side by side: the demo model, plans of forced lengths, on two engines.
+"""Methods of parallel decoding side by side: plans of forced lengths, on three engines.
 
-`python -m tests.benchmarks methods`. Every answer begins with a system message that no other has, so that
-nothing of it is in the engine's prefix cache.
+`python -m tests.benchmarks methods`. The demo model on the local engine and on SGLang, in real time; and the
+simulated engine, in virtual time, with costs in the region of a large model on a GPU. Every answer begins
+with a system message that no other has, so that nothing of it is in the engine's prefix cache.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from pathlib import Path
 
 import msgspec
 
-from flowdecode.backend import Backend
+from flowdecode.backend import Backend, ModelProfile
 from flowdecode.context import Block, Context
 from flowdecode_backends.local.model import Source
+from flowdecode_backends.scripted import Reply
+from flowdecode_backends.simulated import Simulated, simulate
 from flowdecode_graphs.plato import Plato
 from flowdecode_graphs.prompts import Prompts
 from tests.benchmarks.early_prefill import prefilled
-from tests.benchmarks.forced_engines import EndlessLocal, EndlessSGLang
+from tests.benchmarks.forced_engines import EndlessLocal, EndlessSGLang, forced_text
 from tests.benchmarks.forced_plan import GUIDE, VERDICT, ForcedPlan
 from tests.benchmarks.measure import table
 from tests.benchmarks.methods import llmcompiler, plato, sequential, skeleton_of_thought, threadweaver
@@ -52,6 +55,9 @@ async def main(*, quick: bool) -> str:
 
     SGLang needs its environment: `python -m tests.sglang_server.environment` makes it.
     """
+    for title, plan in PLANS.items():
+        rows = await asyncio.to_thread(simulated, plan)
+        print(table([f"simulated, {title} of {sum(plan.lengths)} tokens", *COLUMNS], rows), end="\n\n")
     for name, opened in {"the local engine": local_ways, "SGLang": sglang_ways}.items():
         if name == "SGLang" and not (environment.folder() / "done").exists():
             print("SGLang: not here; `python -m tests.sglang_server.environment` installs it.")
@@ -74,8 +80,8 @@ def systems(backend: Backend) -> Iterator[str]:
     yield from (text for text, other in sizes if other == size)
 
 
-def common_ways(backend: Backend) -> dict[str, Way]:
-    """What runs on any engine."""
+def any_engine(backend: Backend) -> dict[str, Way]:
+    """What needs nothing of an engine but that it decodes."""
 
     async def one(method: Method, plan: ForcedPlan, system: str) -> Measured:
         return await measure(method, backend, plan, system)
@@ -92,11 +98,24 @@ def flowdecode_ways(backend: Backend) -> dict[str, Way]:
     }
 
 
+def simulated(plan: ForcedPlan) -> list[list[object]]:
+    """A row for each way, one round: nothing varies."""
+    profile = msgspec.json.decode((DEMO / "flowdecode.json").read_bytes(), type=ModelProfile)
+    backend = Simulated(replies=lambda request: Reply(forced_text(request)), profile=profile)
+    ways, unused = any_engine(backend) | flowdecode_ways(backend), systems(backend)
+
+    async def run(way: Way) -> Measured:
+        async with backend:
+            return await way(plan, next(unused))
+
+    return [[name, *row([simulate(run(way))])] for name, way in ways.items()]
+
+
 @asynccontextmanager
 async def local_ways() -> AsyncGenerator[tuple[dict[str, Way], Backend]]:
     """Every way on the local engine."""
     async with EndlessLocal(Source(str(DEMO), device="cpu")) as backend:
-        yield common_ways(backend) | flowdecode_ways(backend), backend
+        yield any_engine(backend) | flowdecode_ways(backend), backend
 
 
 @asynccontextmanager
@@ -115,7 +134,7 @@ async def sglang_ways() -> AsyncGenerator[tuple[dict[str, Way], Backend]]:
         async def forked(plan: ForcedPlan, system: str) -> Measured:
             return await fork.measure(plan, system, prompts)
 
-        ways = common_ways(plain) | {"SGLang's `fork`": forked} | flowdecode_ways(warming)
+        ways = any_engine(plain) | {"SGLang's `fork`": forked} | flowdecode_ways(warming)
         yield {name: counted(way, server.url) for name, way in ways.items()}, plain
 
 
