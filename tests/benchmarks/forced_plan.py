@@ -138,5 +138,5 @@ VERDICT = ForcedPlan(
         Part("Verdict", 60, (4, 5)),
     ]),
 )  # fmt: skip
-"""Three levels, of which the first two have parts of very different lengths: 320 tokens by levels, 230 on the
+"""Three levels, of which the first two have parts of very different lengths: 320 tokens by levels, 240 on the
 longest chain."""
