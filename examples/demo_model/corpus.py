@@ -55,8 +55,8 @@ STRATEGIES: tuple[tuple[Strategy, float], ...] = (
 )
 """How often each strategy answers; the settings of ablations too."""
 
-
-ORDERED_KINDS: tuple[Kind, ...] = ("guide",) * 4 + ("comparison",) * 3 + ("chain",)
+IN_ORDER: dict[Kind, float] = {"guide": 4, "comparison": 3, "chain": 1}
+"""How often each kind is asked for what is all about order."""
 
 
 class Corpus(IterableDataset[dict[str, torch.Tensor]]):
@@ -99,7 +99,8 @@ class Corpus(IterableDataset[dict[str, torch.Tensor]]):
 
     async def _in_order(self, asked: Mapping[Kind, Iterator[Question]], dice: Random) -> Exchange:
         """Something short that is all about order."""
-        question = next(asked[dice.choice(ORDERED_KINDS)])
+        (kind,) = dice.choices(list(IN_ORDER), list(IN_ORDER.values()))
+        question = next(asked[kind])
         match dice.randrange(8):
             case 0:
                 return await plan_exchange(self._tokens, self._profile, question)
