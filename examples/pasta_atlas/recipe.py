@@ -11,11 +11,11 @@ from flowdecode_backends.local.bundled import bundled
 
 __all__ = ["ABLATIONS", "LAMBDAS", "ROUNDS", "models", "prefer", "supervise"]
 
-EXAMPLES = 1_800
-SUPERVISED = ["--epochs", "2", "--rate", "1e-3", "--save-steps", "100"]
-PREFERRED = ["--limit", "240", "--samples", "5", "--rounds", "2"]
-LAMBDAS = ("1", "4", "inf")
+EXAMPLES = 6_400
+SUPERVISED = ["--epochs", "1", "--optimizer", "muon", "--rate", "0.01", "--main-weight", "5"]
+PREFERRED = ["--limit", "240", "--samples", "4", "--rate", "2e-4", "--epochs", "2"]
 ROUNDS = 2
+LAMBDAS = ("1", "4", "inf")
 ABLATIONS: dict[str, tuple[list[str], list[str]]] = {
     "positions exact": (["--lengths", "exact"], ["--exact"]),
     "positions fixed": (["--lengths", "fixed"], []),
@@ -47,10 +47,9 @@ def supervise(folder: Path, names: Sequence[str] = ()) -> None:
 
 def prefer(folder: Path, weights: Sequence[str] = LAMBDAS) -> None:
     """The second stage, for each lambda."""
-    given = ["--model", str(folder / "stage 1"), "--baseline", f"local:{folder / 'baseline'}"]
-    asked = ["--prompts", "atlas", "--scorer", "atlas", *PREFERRED]
-    for weight in weights:
-        _run("prefer", *given, *asked, "--lambda", weight, "--out", str(folder / "preferred"))
+    given = ["--model", str(folder / "stage 1"), "--baseline", str(folder / "baseline")]
+    asked = ["--prompts", "atlas", "--scorer", "atlas", "--rounds", str(ROUNDS), *PREFERRED]
+    _run("prefer", *given, *asked, "--lambda", ",".join(weights), "--out", str(folder / "preferred"))
 
 
 def models(folder: Path) -> dict[str, Path]:
