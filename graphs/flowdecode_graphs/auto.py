@@ -69,9 +69,10 @@ class Auto(Strategy, frozen=True, kw_only=True):
         load, queue, lane = await graph.backend.load(), graph.run.admission, graph.run.executor.lane
         if load is None:
             return "one stream" if queue.full else "parts" if queue.running >= self.busy else "a hedge"
-        lane.narrow(load.room(self.crowd))
-        if queue.full or load.waiting or (load.slowdown or 1.0) >= self.slow or lane.width == 1:
+        crowded = lane.width is None and load.room(self.crowd) == 1
+        if queue.full or load.waiting or (load.slowdown or 1.0) >= self.slow or crowded:
             return "one stream"
+        lane.narrow(load.room(self.crowd))
         counted_only = load.slowdown is None
         return "parts" if counted_only and load.running >= self.busy else "a hedge"
 
