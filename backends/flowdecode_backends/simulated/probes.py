@@ -112,8 +112,8 @@ class Probes:
             raise ConfigurationError(
                 f"Expected a stream of {4 * DECODED} tokens to last longer than {prompts} prompts beside it."
             )
-        calm = _span(before), _span(behind)
-        step = sum(seconds for seconds, _ in calm) / sum(tokens for _, tokens in calm)
+        calm = _span(before), _span(behind)  # contexts grow: what is between has the mean of both
+        step = sum(seconds / tokens for seconds, tokens in calm) / len(calm)
         seconds, tokens = _span([before[-1], behind[0]])
         fresh = sum(read.usage.prompt_tokens - read.usage.cached_tokens for read in found)
         return Stalled((seconds - tokens * step) / prompts, fresh / prompts)
