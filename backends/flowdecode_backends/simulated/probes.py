@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import NamedTuple
 
 from flowdecode.backend import Backend, Request
@@ -98,25 +99,34 @@ class Probes:
 
     async def stall(self, prompts: int, new: int) -> Stalled:
         """Prompts of about `new` tokens, one behind the other, beside a stream, whose steps are taken off."""
-        begun = asyncio.Event()
+        begun, came = asyncio.Event(), 0
+        found: list[_Read] = []
 
-        async def disturb() -> list[_Read]:
+        def watch(tokens: int) -> None:
+            nonlocal came
+            came = tokens
+            if tokens >= DECODED:
+                begun.set()
+
+        async def disturb() -> None:
             await begun.wait()
-            return [await self._read(self.prompt(new), 1) for _ in range(prompts)]
+            while not found or (len(found) < prompts and came < 3 * DECODED):
+                found.append(await self._read(self.prompt(new), 1))
 
-        reading = self._read(self.prompt(DECODED), 4 * DECODED, begun)
-        stream, found = await asyncio.gather(reading, disturb())
+        reading = self._read(self.prompt(DECODED), 4 * DECODED, watch)
+        stream, _ = await asyncio.gather(reading, disturb())
         before = [arrival for arrival in stream.arrivals if arrival[0] <= found[0].sent]
         behind = [arrival for arrival in stream.arrivals if arrival[0] >= found[-1].arrivals[0][0]]
         if len(behind) < 2:
             raise ConfigurationError(
-                f"Expected a stream of {4 * DECODED} tokens to last longer than {prompts} prompts beside it."
+                f"Expected a stream of {4 * DECODED} tokens to outlast {len(found)} prompts beside it. "
+                "Is the engine idle otherwise?"
             )
         calm = _span(before), _span(behind)  # contexts grow: what is between has the mean of both
         step = sum(seconds / tokens for seconds, tokens in calm) / len(calm)
         seconds, tokens = _span([before[-1], behind[0]])
         fresh = sum(read.usage.prompt_tokens - read.usage.cached_tokens for read in found)
-        return Stalled((seconds - tokens * step) / prompts, fresh / prompts)
+        return Stalled((seconds - tokens * step) / len(found), fresh / len(found))
 
     def prompt(self, tokens: int, behind: Context | None = None) -> Context:
         """A prompt of at least so many tokens that is like no other from its first words on."""
@@ -131,8 +141,10 @@ class Probes:
             words = self._chance.choices(_WORDS.split(), k=max(1, (tokens - count) // 8))
             text += "".join(f" {word}" for word in words)
 
-    async def _read(self, context: Context, tokens: int, begun: asyncio.Event | None = None) -> _Read:
-        """Decode so many tokens; `begun` is set some way into them."""
+    async def _read(
+        self, context: Context, tokens: int, watch: Callable[[int], None] = lambda _: None
+    ) -> _Read:
+        """Decode so many tokens; `watch` is told how many have come."""
         self._requests += 1
         request = Request(
             id=f"probe-{self._chance.randrange(10**9):09}-{self._requests:06}",
@@ -146,8 +158,7 @@ class Probes:
         async with self._backend.decode(request) as decoding:
             async for _ in decoding:
                 arrivals.append((loop.time(), decoding.usage.completion_tokens))
-                if begun is not None and arrivals[-1][1] >= DECODED:
-                    begun.set()
+                watch(arrivals[-1][1])
         usage = decoding.usage
         if usage.completion_tokens != tokens:
             raise ConfigurationError(
