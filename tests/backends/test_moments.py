@@ -45,7 +45,7 @@ def test_quiet_times_are_not_forgotten_in_busy_ones() -> None:
     """Batches hardly differ, the smaller ones have the longer contexts: a line through them lies flat."""
     chance, pace = random.Random(0), Pace()
     moments = after([affine(1)] * 50)
-    pace.read(moments, 1)
+    told = slowdown(pace, moments, 1)
     for _ in range(100):
         batches = [chance.randrange(36, 45) for _ in range(50)]
         moments = after([(batch, FIXED + EACH * 40) for batch in batches], moments)

@@ -32,7 +32,7 @@ def draw(sweeps: Sequence[Sweep], path: Path) -> None:
                 axis.set_visible(False)
         figure.supylabel(f"times as fast as {BASELINE}", fontsize=9)
         metadata = {"Date": None} if path.suffix == ".svg" else None  # the same numbers, the same file
-        figure.savefig(path, dpi=150, metadata=metadata)
+        figure.savefig(path, dpi=120, metadata=metadata)
 
 
 def _panel(axis: Any, sweep: Sweep) -> None:
