@@ -12,7 +12,7 @@ from flowdecode_backends.replies import Answer
 from flowdecode_backends.sglang_client import SGLang
 from flowdecode_backends.sglang_client.stream import SGLangStream
 from flowdecode_backends.simulated import Profile, Simulated
-from tests.benchmarks.forced_plan import Nodes, written
+from tests.benchmarks.forced_plan import ForcedPlan
 
 __all__ = ["Asked", "Recorded", "Recording", "Replaying"]
 
@@ -24,7 +24,7 @@ class Asked(NamedTuple):
     """One run: its question, the plan that it is to have, and its strategy."""
 
     question: str
-    nodes: Nodes | None
+    plan: ForcedPlan | None
     strategy: Strategy | str
 
 
@@ -37,20 +37,20 @@ class Recording(SGLang):
 
     def __init__(self, url: str, asked: Sequence[Asked], recorded: Recorded) -> None:
         super().__init__(url)
-        self._plans = {each.question: each.nodes for each in asked}
+        self._plans = {each.question: each.plan for each in asked}
         self._recorded = recorded
 
     def sampling(self, request: Request, prompt_tokens: int) -> dict[str, Any]:
         params = {**super().sampling(request, prompt_tokens), "temperature": 0.0}
         said = "".join(prefix.block.text for prefix in request.context.prefixes())
-        nodes = next(nodes for question, nodes in self._plans.items() if question in said)
+        plan = next(plan for question, plan in self._plans.items() if question in said)
         if request.grammar is not None:
-            assert nodes is not None
-            literal = written(nodes).replace("\n", "\\n")
+            assert plan is not None
+            literal = plan.text.replace("\n", "\\n")
             return {**params, "ebnf": f'root ::= "{literal}"\n'}
         params.pop("stop_token_ids", None)
         told = request.context.block.text
-        planned = list(nodes.values()) if nodes else []
+        planned = list(plan.parts.values()) if plan else []
         whole = sum(tokens for _, tokens, _ in planned) or ANSWER
         length = next((tokens for title, tokens, _ in planned if title in told), whole)
         return {**params, "max_new_tokens": length, "ignore_eos": True}

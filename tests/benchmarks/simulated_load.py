@@ -11,7 +11,7 @@ from flowdecode.backend import Backend
 from flowdecode.result import Result
 from flowdecode_backends.simulated import Profile, simulate
 from tests.benchmarks.early_prefill import flush
-from tests.benchmarks.forced_plan import LATE, NODES, Nodes
+from tests.benchmarks.forced_plan import LATE, TEA
 from tests.benchmarks.measure import table
 from tests.benchmarks.replayed import Asked, Recorded, Recording, Replaying
 
@@ -25,7 +25,7 @@ LEAST = 6
 
 def questions(users: int, strategy: str) -> list[list[Asked]]:
     """What each user asks, one after the other; the first answer does not count."""
-    plans: Sequence[Nodes] = (NODES, LATE)
+    plans = (TEA, LATE)
     each = 1 + max(2, math.ceil(LEAST / users))
     return [
         [

@@ -22,7 +22,7 @@ from flowdecode_graphs.plato import Plato
 from flowdecode_graphs.prompts import Prompts
 from tests.benchmarks import simulated_load
 from tests.benchmarks.early_prefill import flush
-from tests.benchmarks.forced_plan import LATE, NODES, Nodes
+from tests.benchmarks.forced_plan import LATE, TEA, ForcedPlan, Part
 from tests.benchmarks.measure import table
 from tests.benchmarks.replayed import Asked, Recorded, Recording, Replaying
 from tests.sglang_server import environment
@@ -31,30 +31,36 @@ from tests.sglang_server.server import Server
 
 __all__ = ["main"]
 
-WIDE: Nodes = {
-    **{number: (f"Country {number}", 60, ()) for number in range(1, 9)},
-    9: ("Verdict", 40, tuple(range(1, 9))),
-}
-CHAIN: Nodes = {
-    1: ("Causes", 60, ()),
-    2: ("Course", 90, (1,)),
-    3: ("Outcome", 60, (2,)),
-    4: ("People", 120, ()),
-}
+WIDE = ForcedPlan(
+    "Compare eight countries.",
+    {
+        **{number: Part(f"Country {number}", 60) for number in range(1, 9)},
+        9: Part("Verdict", 40, tuple(range(1, 9))),
+    },
+)
+CHAIN = ForcedPlan(
+    "What came of it?",
+    {
+        1: Part("Causes", 60),
+        2: Part("Course", 90, (1,)),
+        3: Part("Outcome", 60, (2,)),
+        4: Part("People", 120),
+    },
+)
 
 
 def several() -> list[Asked]:
     """Sixteen runs, of which four are sequential."""
-    plans = (NODES, WIDE, LATE, CHAIN, None, CHAIN, None, LATE)
+    plans = (TEA, WIDE, LATE, CHAIN, None, CHAIN, None, LATE)
     return [
-        Asked(f"Question {place:02}: what is there to be said?", nodes, "plato" if nodes else "sequential")
-        for place, nodes in enumerate(plans + plans, 10)
+        Asked(f"Question {place:02}: what is there to be said?", plan, "plato" if plan else "sequential")
+        for place, plan in enumerate(plans + plans, 10)
     ]
 
 
 SHAPES: dict[str, list[Asked]] = {
     "a sequential answer of 400 tokens": [Asked("Tell me about tea.", None, "sequential")],
-    "a plan of six parts on three levels": [Asked("Compare tea and coffee.", NODES, "plato")],
+    "a plan of six parts on three levels": [Asked("Compare tea and coffee.", TEA, "plato")],
     "eight parts at once and a verdict, long prompts": [
         Asked("Compare eight countries.", WIDE, Plato(prompts=Prompts()))
     ],
