@@ -68,6 +68,8 @@ class Execution:
     ) -> None:
         self.id = uuid.uuid4().hex
         self.backend = backend
+        self.admission = admission
+        """The connection's queue, which this run shares with all others."""
         self.sampling = sampling or SamplingParams()
         self.strategy = strategy
         self.strategy_name = strategy.name if strategy else None

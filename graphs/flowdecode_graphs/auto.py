@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from flowdecode.backend import Load
 from flowdecode.errors import BackendError, NodeError, PlanError
 from flowdecode.explanation import Explanation
 from flowdecode.graph import Graph
@@ -14,24 +13,31 @@ from flowdecode.strategy import Strategy
 from flowdecode_graphs.plato import Plato
 from flowdecode_graphs.sequential import add_answer
 
-__all__ = ["Auto"]
+__all__ = ["BUSY", "Auto"]
+
+BUSY = "the engine is too busy for parts to be decoded side by side"
+
+_Room = Literal["one stream", "parts", "a hedge"]
 
 
 class Auto(Strategy, frozen=True, kw_only=True):
     """Decode in parallel where the plan gains something, else plainly; hedged, so that waiting costs nothing.
 
     The sequential text is withheld until the planner commits. If it never does, that text is the
-    answer, byte for byte; if it does, the stream is aborted, and its tokens are wasted.
+    answer, byte for byte; if it does, the stream is aborted, and its tokens are wasted. On an engine that
+    is busy there is no plan: parts side by side would only take the time of each other, and of all else.
     """
 
     name: ClassVar[str] = "auto"
 
     hedge: bool = True
     """Whether the plain answer starts beside the planner."""
+    slow: float = 1.5
+    """How much slower the engine's steps are than for one request, from which on the answer is plain. It is,
+    too, where requests wait for a place: in the engine's queue, or in the connection's own."""
     busy: int = 32
-    """Requests in the engine's batch and queue from which on it does not: others need the place more."""
-    slow: float = 2.0
-    """The same where the engine tells what its steps take: how much slower they are than for one request."""
+    """Requests from which on there is no hedge where the engine doesn't tell how slow its steps are: those in
+    its batch, or where it tells nothing, those of this connection."""
     crowd: float = 2.0
     """How much longer a run without a `width` of its own may make the steps of others in the batch."""
     plato: Plato = Plato()
@@ -39,10 +45,11 @@ class Auto(Strategy, frozen=True, kw_only=True):
     async def grow(self, graph: Graph) -> None:
         """Let the plan and the plain answer race until one of them is the answer."""
         chosen = self._chosen(graph)
-        load = await graph.backend.load()
-        if load is not None:
-            graph.run.executor.lane.narrow(load.room(self.crowd))
-        if chosen is self.plato and self.hedge and not self._is_busy(load):
+        room = await self._room(graph) if chosen is self.plato else None
+        if room == "one stream":
+            graph.run.decided("sequential", BUSY)
+            add_answer(graph)
+        elif room == "a hedge" and self.hedge:
             await self._race(graph)
         else:
             graph.run.decided(chosen.name)
@@ -57,12 +64,17 @@ class Auto(Strategy, frozen=True, kw_only=True):
         trained = graph.backend.engine.profile.strategies
         return open_strategy(trained[0]) if trained and trained[0] != "plato" else self.plato
 
-    def _is_busy(self, load: Load | None) -> bool:
+    async def _room(self, graph: Graph) -> _Room:
+        """What there is room for: one stream, parts side by side, or these with a hedge."""
+        load, queue, lane = await graph.backend.load(), graph.run.admission, graph.run.executor.lane
         if load is None:
-            return False
-        if load.slowdown is None:
-            return load.running + load.waiting >= self.busy
-        return load.waiting > 0 or load.slowdown >= self.slow
+            return "one stream" if queue.full else "parts" if queue.running >= self.busy else "a hedge"
+        crowded = lane.width is None and load.room(self.crowd) == 1
+        if queue.full or load.waiting or (load.slowdown or 1.0) >= self.slow or crowded:
+            return "one stream"
+        lane.narrow(load.room(self.crowd))
+        counted_only = load.slowdown is None
+        return "parts" if counted_only and load.running >= self.busy else "a hedge"
 
     async def _race(self, graph: Graph) -> None:
         plain = graph.branch(held=True)

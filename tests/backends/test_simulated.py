@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from flowdecode.backend import Backend, Grammar, Load, Request
+from flowdecode.backend import Backend, Grammar, Request
 from flowdecode.context import Block, Context
 from flowdecode.errors import (
     BackendUnavailable,
@@ -25,7 +25,14 @@ from flowdecode.plugins import BackendURL, open_backend
 from flowdecode.sampling import SamplingParams
 from flowdecode.usage import Usage
 from flowdecode_backends.scripted import Fault, Reply
-from flowdecode_backends.simulated import CostModel, GeneratedReplies, Simulated, open_simulated, simulate
+from flowdecode_backends.simulated import (
+    CostModel,
+    GeneratedReplies,
+    Profile,
+    Simulated,
+    open_simulated,
+    simulate,
+)
 from flowdecode_backends.simulated.engine import Scheduling
 from flowdecode_backends.simulated.router import RouterName
 
@@ -110,6 +117,50 @@ def test_a_request_joins_at_the_next_step() -> None:
     assert simulate(program()) == [3, 4, 5, 6]
 
 
+def test_where_steps_are_not_mixed_all_wait_for_a_prompt() -> None:
+    cost = CostModel(step=1, per_request=0, per_kv_token=0, prefill=2, per_prefill_token=0.01)
+
+    async def program() -> list[Read]:
+        backend = Simulated(cost=cost, mixed=False, replies=[Reply(text(4))])
+
+        async def late() -> Read:
+            await asyncio.sleep(3.5)
+            return await read(backend, request(prompt(51, "b")))
+
+        return await read_all([read(backend, request(prompt(100, "a"))), late()])
+
+    early, late = simulate(program())
+    assert early.times == pytest.approx([3.0, 4.0, 7.5, 8.5])
+    assert late.times == pytest.approx([6.5, 7.5, 8.5, 9.5])
+
+
+def test_a_prompt_costs_by_what_its_tokens_attend_to() -> None:
+    cost = CostModel(step=0, per_request=0, per_kv_token=0, per_prefill_token=0, per_prefill_pair=0.001)
+
+    async def program() -> tuple[Read, Read, float]:
+        backend = Simulated(cost=cost, prefill_chunk=60, replies=[Reply(text(1))])
+        whole = await read(backend, request(prompt(100)))
+        start = asyncio.get_running_loop().time()
+        return whole, await read(backend, request(answered(prompt(100), 9))), start
+
+    whole, more, start = simulate(program())
+    assert whole.times == pytest.approx([0.001 * sum(range(1, 101))])
+    assert more.usage.cached_tokens > 99
+    attended = range(more.usage.cached_tokens + 1, more.usage.prompt_tokens + 1)
+    assert more.times == pytest.approx([start + 0.001 * sum(attended)])
+
+
+def test_the_way_to_the_engine_delays_none_but_the_request() -> None:
+    cost = msgspec.structs.replace(SECOND, request=0.5)
+
+    async def program() -> list[float]:
+        backend = Simulated(cost=cost, replies=[Reply(text(2))])
+        first, second = await read_all(read(backend, request(prompt(5, name))) for name in "ab")
+        return first.times + second.times
+
+    assert simulate(program()) == [1.5, 2.5, 1.5, 2.5]
+
+
 def test_an_idle_engine_does_nothing() -> None:
     async def program() -> tuple[int, float]:
         backend = Simulated(cost=SECOND, replies=[Reply(text(2))])
@@ -185,6 +236,49 @@ def test_what_has_no_slot_waits() -> None:
     results, loads = simulate(program())
     assert [result.times[0] for result in results] == [1, 1, 3, 3, 5]
     assert loads == [(2, 3), (2, 1), (1, 0)]
+
+
+def test_what_has_just_come_does_not_wait_yet() -> None:
+    """As SGLang tells it: what the last step found in the queue and had no place for."""
+
+    async def program() -> list[tuple[int, int]]:
+        backend = Simulated(cost=SECOND, slots=2, replies=[Reply(text(3))])
+        told: list[tuple[int, int]] = []
+
+        async def tell(at: float) -> None:
+            await asyncio.sleep(at)
+            load = await backend.load()
+            told.append((load.running, load.waiting))
+
+        async def late(name: str, after: float) -> Read:
+            await asyncio.sleep(after)
+            return await read(backend, request(prompt(5, name)))
+
+        reads = [read(backend, request(prompt(5, "a"))), late("b", 0.2), late("c", 0.2)]
+        await asyncio.gather(*reads, *map(tell, (0.5, 1.5)))
+        return told
+
+    assert simulate(program()) == [(1, 0), (2, 1)]
+
+
+def test_it_tells_how_slow_its_steps_are() -> None:
+    cost = CostModel(step=3, per_request=1, per_kv_token=0, per_prefill_token=0)
+
+    async def program() -> list[float | None]:
+        backend = Simulated(cost=cost, replies=[Reply(text(9))])
+        told = [(await backend.load()).slowdown]
+        await read(backend, request(prompt(5)))
+        told.append((await backend.load()).slowdown)
+        async with contextlib.AsyncExitStack() as stack:
+            for name in "abcde":
+                await stack.enter_async_context(backend.decode(request(prompt(5, name))))
+            await asyncio.sleep(20)
+            told.append((await backend.load()).slowdown)
+        return told
+
+    unknown, alone, five = simulate(program())
+    assert (unknown, alone) == (None, None)
+    assert five == pytest.approx(8 / 4)
 
 
 @pytest.mark.parametrize(("scheduling", "order"), [("priority", "caebd"), ("fcfs", "abcde")])
@@ -438,7 +532,8 @@ def load_study(engines: int, requests: int) -> list[Read]:
             return await read(backend, request(prompt(20, f"q{number}"), str(number)))
 
         results = await read_all(map(one, range(requests)))
-        assert (await backend.load(), backend.running) == (Load(running=0, waiting=0), 0)
+        load = await backend.load()
+        assert (load.running, load.waiting, backend.running) == (0, 0, 0)
         return results
 
     return simulate(program())
@@ -519,7 +614,9 @@ def opened(location: str = "", **query: str) -> Simulated:
 def test_a_url_has_the_settings(tmp_path: Path) -> None:
     assert len(opened().engines) == 1
     profile = tmp_path / "profile.json"
-    profile.write_bytes(msgspec.json.encode(SECOND))
+    Profile(cost=SECOND, slots=2, kv_tokens=9_000, prefill_chunk=50, context_length=99, mixed=True).write(
+        profile
+    )
     replies = tmp_path / "replies.jsonl"
     replies.write_text('{"text": "Tea."}\n')
     backend = opened(
@@ -563,7 +660,7 @@ def test_a_url_s_seed_and_length_reach_the_replies() -> None:
         ({"tokens": "0"}, r"Expected at least 1, got 0 - at `tokens`"),
         ({"router": "random"}, r"Expected one of round_robin, least_loaded, cache_aware, got 'random'"),
         ({"scheduling": "lpm"}, r"Expected one of fcfs, priority, got 'lpm'"),
-        ({"profile": "none.json"}, r"Expected a cost model as JSON in 'none.json'"),
+        ({"profile": "none.json"}, r"Expected a profile's file, or one of .*, got 'none.json'"),
         ({"replies": "none.jsonl"}, r"Expected a file of replies"),
     ],
 )

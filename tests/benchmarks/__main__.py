@@ -19,6 +19,7 @@ from tests.benchmarks import (
     overhead,
     peer_methods,
     real_server,
+    simulation,
     telemetry_cost,
     tokens,
 )
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[..., Coroutine[Any, Any, str]]] = {
     "chat_chunks": chat_chunks.main,
     "chunks": chunks.main,
     "sglang": real_server.main,
+    "simulation": simulation.main,
     "efficiency": efficiency.main,
     "methods": peer_methods.main,
     "hedge": hedge.main,

@@ -9,8 +9,9 @@ import flowdecode
 from flowdecode.backend import Load, ModelProfile
 from flowdecode.errors import ConfigurationError, ContextTooLong, RequestRejected
 from flowdecode.events import AnswerDelta, FellBack, NodeFinished, NodeStarted
+from flowdecode.result import Result
 from flowdecode_backends.scripted import Fault, Reply, Scripted
-from flowdecode_graphs.auto import Auto
+from flowdecode_graphs.auto import BUSY, Auto
 from flowdecode_graphs.plato import DIRECT, SERIAL
 from tests.graphs.scripts import ANSWER, DIAMOND, PLAIN, PLANNER, part, script
 
@@ -19,62 +20,97 @@ pytestmark = pytest.mark.anyio
 SLOW_PLAIN = Reply(PLAIN, delay=60)
 
 
-class Busy(Scripted):
-    """An engine with a full batch."""
+class Telling(Scripted):
+    """An engine with a load."""
 
-    async def load(self) -> Load:
-        return Load(running=30, waiting=2)
-
-
-class Slowed(Scripted):
-    """An engine that tells what its steps take."""
-
-    def __init__(self, load: Load) -> None:
-        super().__init__(script(plain=SLOW_PLAIN))
+    def __init__(self, load: Load | None, plan: str = DIAMOND) -> None:
+        super().__init__(script(plan, plain=Reply(PLAIN, delay=0.3)))
         self.told = load
 
-    async def load(self) -> Load:
+    async def load(self) -> Load | None:  # type: ignore[override]
         return self.told
 
 
+def ran(result: Result) -> set[str]:
+    """Which of the two ways were begun."""
+    return {record.id for record in result.nodes} & {"answer", "plan"}
+
+
 @pytest.mark.parametrize(
-    ("load", "hedged"),
+    ("load", "begun"),
     [
-        (Load(running=60, waiting=0, slowdown=1.2), True),
-        (Load(running=3, waiting=0, slowdown=2.5), False),
-        (Load(running=3, waiting=1, slowdown=1.0), False),
+        (None, {"answer", "plan"}),
+        (Load(running=31, waiting=0), {"answer", "plan"}),
+        (Load(running=32, waiting=0), {"plan"}),
+        (Load(running=60, waiting=0, slowdown=1.2), {"answer", "plan"}),
+        (Load(running=3, waiting=0, slowdown=1.6), {"answer"}),
+        (Load(running=3, waiting=1, slowdown=1.0), {"answer"}),
+        (Load(running=3, waiting=1), {"answer"}),
     ],
-    ids=["many, not slow", "slow", "queued"],
+    ids=str,
 )
-async def test_what_a_step_takes_decides_over_the_hedge(load: Load, hedged: bool) -> None:
-    result = await flowdecode.run("Tea or coffee?", backend=Slowed(load))
-    assert result.strategy == "plato"
-    assert ("answer" in {record.id for record in result.nodes}) == hedged
+async def test_the_load_decides_what_is_begun(load: Load | None, begun: set[str]) -> None:
+    result = await flowdecode.run("Tea or coffee?", backend=Telling(load))
+    assert ran(result) == begun
+    assert (result.strategy, result.text) == (("plato", ANSWER) if "plan" in begun else ("sequential", PLAIN))
+
+
+async def test_on_a_busy_engine_the_answer_is_that_of_sequential_byte_for_byte() -> None:
+    alone, busy = Telling(None), Telling(Load(running=1, waiting=1))
+    expected = await flowdecode.run("Tea?", backend=alone, strategy="sequential", seed=7)
+    async with flowdecode.connect(busy) as flow, flow.stream("Tea?", seed=7) as run:
+        events = [event async for event in run]
+        result = await run.result()
+    assert (result.text, result.status, result.fallback_reason) == (expected.text, "done", BUSY)
+    assert [event.reason for event in events if isinstance(event, FellBack)] == [BUSY]
+    (asked,), (sent,) = alone.requests, busy.requests
+    assert (sent.sampling, sent.context.messages()) == (asked.sampling, asked.context.messages())
+
+
+async def test_where_the_connection_s_own_places_are_taken_the_answer_is_plain() -> None:
+    engine = Telling(None)
+    async with flowdecode.connect(engine, concurrency=1) as flow:
+        first, second = await asyncio.gather(
+            flow.run("Tea?", strategy="sequential"), flow.run("Tea or coffee?")
+        )
+    assert first.text == second.text == PLAIN
+    assert (second.strategy, second.fallback_reason) == ("sequential", BUSY)
+
+
+async def test_of_an_engine_that_tells_nothing_the_connection_s_own_requests_count() -> None:
+    engine = Telling(None)
+    async with flowdecode.connect(engine) as flow:
+        results = await asyncio.gather(
+            *(flow.run("Tea?", strategy="sequential") for _ in range(3)),
+            flow.run("Tea or coffee?", strategy=Auto(busy=3)),
+            flow.run("Tea or coffee?", strategy=Auto(busy=30)),
+        )
+    assert [ran(result) for result in results[3:]] == [{"plan"}, {"answer", "plan"}]
 
 
 @pytest.mark.parametrize(
     ("load", "width", "abreast"),
     [
         (Load(running=0, waiting=0, slowdown=1.0, growth=0.5), None, 2),
-        (Load(running=4, waiting=1, slowdown=2.5, growth=0.5), None, 2),
-        (Load(running=4, waiting=1, slowdown=1.5, growth=1.0), None, 1),
-        (Load(running=4, waiting=1, slowdown=1.5, growth=1.0), 2, 2),
+        (Load(running=4, waiting=0, slowdown=1.4, growth=0.5), None, 2),
+        (Load(running=4, waiting=0, slowdown=1.4, growth=1.0), None, 1),
+        (Load(running=4, waiting=0, slowdown=1.4, growth=1.0), 2, 2),
     ],
-    ids=["nobody else", "room for five", "room for one", "a width of its own"],
+    ids=["nobody else", "room for two", "room for one", "a width of its own"],
 )
 async def test_a_run_leaves_others_in_the_batch_their_pace(
     load: Load, width: int | None, abreast: int
 ) -> None:
     started, ended, most = set[str](), set[str](), 0
     strategy = Auto(hedge=False)
-    async with flowdecode.stream("?", backend=Slowed(load), strategy=strategy, width=width) as run:
+    async with flowdecode.stream("?", backend=Telling(load), strategy=strategy, width=width) as run:
         async for event in run:
             if isinstance(event, NodeStarted):
                 started.add(event.node_id)
             elif isinstance(event, NodeFinished):
                 ended.add(event.node_id)
             most = max(most, len(started - ended))
-    assert (await run.result()).strategy == "plato"
+    assert (await run.result()).strategy == ("plato" if abreast > 1 else "sequential")
     assert most == abreast
 
 
@@ -172,7 +208,10 @@ async def test_a_part_that_fails_after_the_choice_falls_back() -> None:
 
 @pytest.mark.parametrize("plan", [DIAMOND, "direct\n"], ids=["plan", "direct"])
 async def test_without_the_hedge_no_plain_stream_runs_beside_the_planner(plan: str) -> None:
-    for engine, strategy in ((Scripted(script(plan)), Auto(hedge=False)), (Busy(script(plan)), Auto())):
+    for engine, strategy in (
+        (Scripted(script(plan)), Auto(hedge=False)),
+        (Telling(Load(running=32, waiting=0), plan), Auto()),
+    ):
         result = await flowdecode.run("Tea or coffee?", backend=engine, strategy=strategy)
         assert result.text == (ANSWER if plan == DIAMOND else PLAIN)
         assert engine.requests[0].context.messages()[-1]["content"].endswith("the word direct.")

@@ -15,6 +15,7 @@ from flowdecode.backend import Load, Request
 from flowdecode.context import Context
 from flowdecode.errors import BackendError, BackendUnavailable, ConfigurationError, RequestRejected
 from flowdecode.plugins import BackendURL, load_grammars
+from flowdecode_backends.moments import Pace
 from flowdecode_backends.sglang_client.connection import Connection
 from flowdecode_backends.sglang_client.facts import Loads, ModelList, ServerInfo
 from flowdecode_backends.sglang_client.model import served_model
@@ -66,6 +67,7 @@ class SGLang(Served):
         self._patience = restart
         self._headers = dict(headers or {})
         self._users = 0
+        self._paces: dict[int, Pace] = {}
         self._opening = anyio.Lock()
         self._compiling: set[asyncio.Task[None]] = set()
 
@@ -99,7 +101,7 @@ class SGLang(Served):
     async def load(self) -> Load | None:
         """The server's load as of its last steps; None where it does not tell, as behind a gateway."""
         try:
-            return msgspec.json.decode(await self.connection.get("/v1/loads"), type=Loads).load()
+            return msgspec.json.decode(await self.connection.get("/v1/loads"), type=Loads).load(self._paces)
         except (BackendError, *UNREADABLE):
             return None
 
@@ -230,10 +232,12 @@ class _Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     restart: float = PATIENCE
 
 
-def open_sglang(url: BackendURL, *, api_key: str | None, headers: Mapping[str, str]) -> SGLang:
+def open_sglang(
+    url: BackendURL, *, api_key: str | None, headers: Mapping[str, str], kind: type[SGLang] = SGLang
+) -> SGLang:
     """The backend of `sglang://host:port`, or of `sglang+https://host?tokenizer=PATH&warm=64&restart=60`.
 
-    Raises ConfigurationError.
+    `kind` is a class of one's own. Raises ConfigurationError.
     """
     if not url.has_host or not url.host:
         raise ConfigurationError(
@@ -249,7 +253,7 @@ def open_sglang(url: BackendURL, *, api_key: str | None, headers: Mapping[str, s
             raise ConfigurationError(f"Expected at least 0, got {value} - at `{name}`.")
     protocol = "https" if url.scheme.endswith("+https") else "http"
     key = {"Authorization": f"Bearer {api_key}"} if api_key is not None else {}
-    return SGLang(
+    return kind(
         f"{protocol}://{url.location}",
         tokenizer=query.tokenizer,
         warm=query.warm,

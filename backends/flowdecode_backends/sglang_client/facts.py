@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from flowdecode.backend import Grammar, Load
+from flowdecode_backends.moments import Pace
 
 __all__ = ["Loads", "ModelList", "ServerInfo"]
 
@@ -30,6 +31,7 @@ class ServerInfo(msgspec.Struct, frozen=True):
     page_size: int = 1
     disable_radix_cache: bool = False
     chunked_prefill_size: int | None = None
+    enable_mixed_chunk: bool = False
     skip_tokenizer_init: bool = False
     grammar_backend: str | None = "xgrammar"
     enable_deterministic_inference: bool | None = None
@@ -108,27 +110,19 @@ class Loads(msgspec.Struct, frozen=True):
 
     loads: list[_RankLoad] = []
 
-    def load(self) -> Load:
-        """Requests over all ranks; slowdown and growth are those of the rank that is slowed most."""
-        told = ((_growth(rank.decode_moments), rank.num_running_reqs) for rank in self.loads)
-        slowed = [(1 + growth * max(0, batch - 1), growth) for growth, batch in told if growth is not None]
-        slowdown, growth = max(slowed, default=(None, None))
+    def load(self, paces: dict[int, Pace]) -> Load:
+        """Requests over all ranks; slowdown and growth are those of the rank that is slowed most.
+
+        `paces` keeps what was read of each.
+        """
+        told = [
+            paces.setdefault(rank, Pace()).read(load.decode_moments, load.num_running_reqs)
+            for rank, load in enumerate(self.loads)
+        ]
+        slowdown, growth = max((each for each in told if each is not None), default=(None, None))
         return Load(
-            running=sum(rank.num_running_reqs for rank in self.loads),
-            waiting=sum(rank.num_waiting_reqs for rank in self.loads),
+            running=sum(load.num_running_reqs for load in self.loads),
+            waiting=sum(load.num_waiting_reqs for load in self.loads),
             slowdown=slowdown,
             growth=growth,
         )
-
-
-def _growth(moments: list[float] | None) -> float | None:
-    """What a request more adds to a step, over a step for one: least squares over the steps so far."""
-    if moments is None or len(moments) < 5:
-        return None
-    n, b, t, bb, bt = moments[:5]
-    spread = n * bb - b * b
-    if spread <= 0:  # steps of one batch size only say nothing of others
-        return None
-    each = max(0.0, (n * bt - b * t) / spread)
-    fixed = max(0.0, (t - each * b) / n)
-    return each / (fixed + each) if fixed + each > 0 else None

@@ -16,8 +16,10 @@ from flowdecode.errors import ConfigurationError
 from flowdecode.plugins import BackendURL
 from flowdecode.usage import Usage
 from flowdecode_backends import words
+from flowdecode_backends.moments import Pace
 from flowdecode_backends.replies import (
     ALL_CAPABILITIES,
+    Answer,
     Replies,
     Script,
     admit,
@@ -29,6 +31,7 @@ from flowdecode_backends.replies import (
 from flowdecode_backends.simulated.cost import CostModel
 from flowdecode_backends.simulated.engine import BatchingEngine, EngineSettings, Job, Scheduling
 from flowdecode_backends.simulated.generated import DEFAULT_MEDIAN_TOKENS, GeneratedReplies
+from flowdecode_backends.simulated.profile import Profile
 from flowdecode_backends.simulated.router import ROUTERS, RouterName
 
 __all__ = ["Simulated", "SimulatedDecoding", "open_simulated"]
@@ -51,6 +54,7 @@ class Simulated:
         kv_tokens: int = 400_000,
         prefill_chunk: int = 8_192,
         stream_interval: int = 1,
+        mixed: bool = True,
         scheduling: Scheduling = "fcfs",
         router: RouterName = "round_robin",
         replies: Replies | None = None,
@@ -68,6 +72,7 @@ class Simulated:
             provider="simulated",
             capabilities=msgspec.structs.replace(ALL_CAPABILITIES, priority=scheduling == "priority"),
             context_length=min(context_length, kv_tokens),
+            slots=slots * engines,
             profile=profile or ModelProfile(),
         )
         settings = EngineSettings(
@@ -77,10 +82,12 @@ class Simulated:
             prefill_chunk=prefill_chunk,
             stream_interval=stream_interval,
             scheduling=scheduling,
+            mixed=mixed,
         )
         self.engines = [BatchingEngine(settings) for _ in range(engines)]
         self.route = ROUTERS[router](self.engines)
         self.script = Script(GeneratedReplies(seed=seed) if replies is None else replies)
+        self._paces = [Pace() for _ in self.engines]
         self._users = 0
         self.running = 0
         """Streams that are open now, their requests running or waiting."""
@@ -108,10 +115,29 @@ class Simulated:
     def count_tokens(self, context: Context) -> int:
         return words.count(context)
 
+    def prompt(self, request: Request) -> tuple[int, ...]:
+        """The tokens of a request. Raises BackendError for one that can't be served."""
+        return admit(request, self.engine)
+
+    def answer(self, request: Request, prompt_tokens: int) -> Answer:
+        """What a request gets. Raises BackendError where the script has it so."""
+        reply = self.script.reply(request)
+        if reply.fault is not None and reply.fault.refuses:
+            raise failure(reply.fault, 0)
+        return answer(reply, request, self.engine, prompt_tokens)
+
     async def load(self) -> Load:
+        """Requests over all engines, as of their last steps; slowdown and growth are the slowest one's."""
+        told = [
+            pace.read(engine.moments, engine.running)
+            for pace, engine in zip(self._paces, self.engines, strict=True)
+        ]
+        slowdown, growth = max((each for each in told if each is not None), default=(None, None))
         return Load(
             running=sum(engine.running for engine in self.engines),
-            waiting=sum(engine.waiting for engine in self.engines),
+            waiting=sum(engine.passed_over for engine in self.engines),
+            slowdown=slowdown,
+            growth=growth,
         )
 
 
@@ -127,11 +153,10 @@ class SimulatedDecoding(AbstractAsyncContextManager["SimulatedDecoding"]):
 
     async def __aenter__(self) -> SimulatedDecoding:
         backend, request = self._backend, self._request
-        prompt = admit(request, backend.engine)
-        reply = backend.script.reply(request)
-        if reply.fault is not None and reply.fault.refuses:
-            raise failure(reply.fault, 0)
-        self._answer = answer(reply, request, backend.engine, len(prompt))
+        prompt = backend.prompt(request)
+        self._answer = backend.answer(request, len(prompt))
+        if backend.engines[0].settings.cost.request:
+            await asyncio.sleep(backend.engines[0].settings.cost.request)
         self._job = Job(prompt, self._answer.deltas, request.priority)
         self._engine = backend.route(prompt)
         self._engine.submit(self._job)
@@ -187,6 +212,7 @@ class _Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     stream_interval: int | msgspec.UnsetType = msgspec.UNSET
     scheduling: str | msgspec.UnsetType = msgspec.UNSET
     router: str | msgspec.UnsetType = msgspec.UNSET
+    mixed: bool | msgspec.UnsetType = msgspec.UNSET
     model: str | msgspec.UnsetType = msgspec.UNSET
     context_length: int | msgspec.UnsetType = msgspec.UNSET
     seed: int = 0
@@ -195,7 +221,7 @@ class _Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     replies: str | None = None
     """A script as in `scripted:FILE`, in place of made-up answers."""
     profile: str | None = None
-    """A `CostModel` as JSON."""
+    """A `Profile` as JSON, or the name of one that comes along; the other keys come before what it says."""
 
 
 def open_simulated(url: BackendURL, *, api_key: str | None, headers: Mapping[str, str]) -> Simulated:
@@ -210,10 +236,10 @@ def open_simulated(url: BackendURL, *, api_key: str | None, headers: Mapping[str
     _check(tokens=query.tokens)
     made_up = GeneratedReplies(seed=query.seed, median_tokens=query.tokens)
     replies = read_replies(query.replies) if query.replies else made_up
-    cost = CostModel.read(query.profile) if query.profile else None
+    profile = Profile.read(query.profile).settings if query.profile else {}
     ours = {"seed", "tokens", "replies", "profile"}
     settings = {key: value for key, value in msgspec.to_builtins(query).items() if key not in ours}
-    return Simulated(**settings, replies=replies, cost=cost)
+    return Simulated(**{**profile, **settings}, replies=replies)
 
 
 def _check(**numbers: int) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
-
-from flowdecode.errors import ConfigurationError
 
 __all__ = ["CostModel"]
 
@@ -27,22 +24,21 @@ class CostModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """For each request that decodes a token in the step."""
     per_kv_token: Seconds = 4e-8
     """For each token that these attend to, shared prefixes counted once per request."""
+    prefill: Seconds = 0.0
+    """Every step that prefills, beside what its tokens take."""
     per_prefill_token: Seconds = 3e-5
     """For each prompt token that was not in the cache."""
+    per_prefill_pair: Seconds = 0.0
+    """For each of these and each token that it attends to: itself, and all before it."""
+    request: Seconds = 0.0
+    """From sending a request until it is in the engine's queue. Others don't wait for it."""
 
-    def seconds(self, batch: int, kv_tokens: int, prefill_tokens: int) -> float:
-        """The duration of a step: a + b * batch + c * kv, and the prefill of what is new."""
-        return (
-            self.step
-            + self.per_request * batch
-            + self.per_kv_token * kv_tokens
-            + self.per_prefill_token * prefill_tokens
-        )
+    def decoding(self, batch: int, kv_tokens: int) -> float:
+        """What a step takes for one token of every request in a batch."""
+        return self.step + self.per_request * batch + self.per_kv_token * kv_tokens
 
-    @classmethod
-    def read(cls, path: str) -> CostModel:
-        """The cost model in a JSON file. Raises ConfigurationError."""
-        try:
-            return msgspec.json.decode(Path(path).read_bytes(), type=cls)
-        except (OSError, msgspec.DecodeError) as error:
-            raise ConfigurationError(f"Expected a cost model as JSON in {path!r}: {error}") from None
+    def prefilling(self, tokens: int, pairs: int) -> float:
+        """What a step takes for new prompt tokens; nothing where there are none."""
+        if not tokens:
+            return 0.0
+        return self.prefill + self.per_prefill_token * tokens + self.per_prefill_pair * pairs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from heapq import heappop, heappush
 from itertools import count
 from typing import Literal
@@ -11,6 +12,7 @@ import msgspec
 
 from flowdecode.backend import Delta
 from flowdecode.errors import BackendError, BackendUnavailable
+from flowdecode_backends.moments import NO_STEPS, counted
 from flowdecode_backends.radix import Node, RadixTree
 from flowdecode_backends.simulated.cost import CostModel
 
@@ -32,24 +34,30 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     stream_interval: int
     """Tokens between two wake-ups of a stream."""
     scheduling: Scheduling
+    mixed: bool
+    """Whether a step that prefills decodes too; else all that decodes waits for it."""
 
 
 class Job:
     """A request inside an engine: what it will decode, and how far it is."""
 
     __slots__ = (
-        "cached", "deltas", "done", "error", "left", "node", "pending", "priority", "produced", "prompt",
-        "reserved", "waiter",
+        "arrived", "cached", "deltas", "done", "error", "left", "node", "pending", "priority", "produced",
+        "prompt", "reserved", "steps", "waiter",
     )  # fmt: skip
 
     def __init__(self, prompt: tuple[int, ...], deltas: tuple[Delta, ...], priority: int) -> None:
         self.prompt = prompt
         self.deltas = deltas
         self.priority = priority
+        self.arrived = 0
+        """Steps that the engine had begun before it came."""
         self.cached = 0
         self.pending = len(prompt)
         """Prompt tokens that are neither cached nor prefilled."""
         self.produced = 0
+        self.steps = False
+        """Whether it gets a token at the end of the present step."""
         self.done = False
         """Whether nothing more will come."""
         self.error: BackendError | None = None
@@ -70,9 +78,9 @@ class BatchingEngine:
     """Runs a batch step by step while there is work; every step is one timer of the event loop.
 
     A step prefills the prompts that join the batch, and decodes one token of every request, of the new
-    ones too. Others see a prompt in the cache when it is prefilled, what was decoded when its request
-    has ended or was left, as measured on SGLang. A request joins when there is room for its whole
-    answer, so that none is ever put back.
+    ones too; where steps are not `mixed`, of these alone, if there are any. Others see a prompt in the
+    cache when it is prefilled, what was decoded when its request has ended or was left, as measured on
+    SGLang. A request joins when there is room for its whole answer, so that none is ever put back.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -82,8 +90,12 @@ class BatchingEngine:
         """Requests in the queue."""
         self.steps = 0
         """Steps taken so far."""
+        self.moments: Sequence[float] = NO_STEPS
+        """Of the steps that did nothing but decode; times in seconds."""
         self._batch: list[Job] = []
         self._queue: list[tuple[int, int, Job]] = []
+        self._new = 0
+        """Requests in the queue that no step has looked at yet."""
         self._arrivals = count()
         self._reserved = 0
         self._due = 0.0
@@ -99,11 +111,18 @@ class BatchingEngine:
         """Requests in the batch and in the queue."""
         return len(self._batch) + self.waiting
 
+    @property
+    def passed_over(self) -> int:
+        """Requests in the queue for which the last step had no place; SGLang tells no others either."""
+        return self.waiting - self._new
+
     def submit(self, job: Job) -> None:
         """Queue a job; it may join the next step."""
+        job.arrived = self.steps
         rank = -job.priority if self.settings.scheduling == "priority" else 0
         heappush(self._queue, (rank, next(self._arrivals), job))
         self.waiting += 1
+        self._new += 1
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._due = loop.time()
@@ -114,6 +133,7 @@ class BatchingEngine:
         job.left = True
         if job.node is None:
             self.waiting -= 1
+            self._new -= job.arrived == self.steps
 
     def close(self) -> None:
         """Stop and forget everything; requests that are still there fail."""
@@ -124,7 +144,7 @@ class BatchingEngine:
             job.error = BackendUnavailable("The simulated engine was closed while the request ran.")
             job.done = True
             job.wake()
-        self._batch, self._queue, self.waiting = [], [], 0
+        self._batch, self._queue, self.waiting, self._new = [], [], 0, 0
         self.tree, self._reserved = RadixTree(), 0
 
     def _turn(self) -> None:
@@ -137,30 +157,42 @@ class BatchingEngine:
             raise
 
     def _begin(self) -> None:
-        prefilled = self._prefill()
+        tokens, pairs = self._prefill()
         if not self._batch:
             self._timer = None
             return
+        apart = tokens > 0 and not self.settings.mixed
         batch = kv_tokens = 0
         for job in self._batch:
-            if not job.pending:
+            job.steps = not job.pending and not (apart and job.produced)
+            if job.steps and not apart:
                 batch += 1
                 kv_tokens += len(job.prompt) + job.produced
+        cost = self.settings.cost
+        decoding = 0.0 if apart else cost.decoding(batch, kv_tokens)
+        if not tokens:
+            self.moments = counted(self.moments, batch, decoding)
         self.steps += 1
-        self._due += self.settings.cost.seconds(batch, kv_tokens, prefilled)
+        self._new = 0
+        self._due += decoding + cost.prefilling(tokens, pairs)
         self._timer = asyncio.get_running_loop().call_at(self._due, self._turn)
 
-    def _prefill(self) -> int:
-        """Fill a chunk with prompts: what is left of the last one, then new ones. Returns its tokens."""
-        room = self.settings.prefill_chunk
+    def _prefill(self) -> tuple[int, int]:
+        """Fill a chunk with prompts: what is left of the last one, then new ones.
+
+        Returns its tokens, and the pairs of one of them and one that it attends to.
+        """
+        room, pairs = self.settings.prefill_chunk, 0
         while room:
             job = self._batch[-1] if self._batch and self._batch[-1].pending else self._admit()
             if job is None:
                 break
             tokens = min(room, job.pending)
+            before = len(job.prompt) - job.pending
+            pairs += tokens * before + tokens * (tokens + 1) // 2
             job.pending -= tokens
             room -= tokens
-        return self.settings.prefill_chunk - room
+        return self.settings.prefill_chunk - room, pairs
 
     def _admit(self) -> Job | None:
         """Move the first job of the queue into the batch, if it fits."""
@@ -199,7 +231,7 @@ class BatchingEngine:
         for job in self._batch:
             if job.left:
                 self._release(job)
-            elif job.pending:
+            elif not job.steps:
                 kept.append(job)
             else:
                 if not job.produced:

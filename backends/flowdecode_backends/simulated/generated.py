@@ -33,7 +33,7 @@ class GeneratedReplies:
     The same request gets the same reply, whatever came before it. Where it names a length, `(80)` as in
     a plan line or `about 60 words`, it gets about that; of several, the last one counts. A request with
     a grammar is taken for the planner's: it gets a plan of 3 to 6 parts, the first two independent, that
-    are together as long as an answer.
+    are together as long as the answer.
     """
 
     def __init__(
@@ -47,14 +47,12 @@ class GeneratedReplies:
         question = asked(request.context)
         chance = random.Random(f"{self.seed} {request.sampling.seed} {question}")
         length = self.median_tokens * chance.lognormvariate(0, self.sigma)
-        if request.grammar is not None:
-            return _plan(chance, length)
         named = _LENGTH.findall(question)
         if named:
             tokens, words = named[-1]
             expected = int(tokens) if tokens else int(words) * _TOKENS_PER_WORD
             length = expected * chance.lognormvariate(0, _LENGTH_SPREAD)
-        return _prose(chance, length)
+        return _plan(chance, length) if request.grammar is not None else _prose(chance, length)
 
 
 def _prose(chance: random.Random, tokens: float) -> str:

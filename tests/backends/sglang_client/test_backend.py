@@ -377,7 +377,7 @@ async def test_load_tells_what_a_step_takes_beside_other_requests() -> None:
     assert load.room(2.0) == 22  # of 1 ms: a step of 22 ms becomes one of 44
     assert Load(0, 0, 1.0, 0.1).room(2.0) is None
     assert Load(5, 0, 1.0, 0.0).room(2.0) is None
-    assert Loads().load() == Load(0, 0)
+    assert Loads().load({}) == Load(0, 0)
 
 
 async def test_a_connection_takes_no_more_than_the_batch_holds(tokenizer_folder: Path) -> None:

@@ -1,0 +1,134 @@
+"""Measure an engine, and study load on the simulated one."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from flowdecode.cli.output import remark
+from flowdecode.cli.table import print_table
+from flowdecode.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from flowdecode_backends.simulated.profile import Profile
+
+__all__ = ["simulate"]
+
+simulate = typer.Typer(
+    name="simulate",
+    help="Measure an engine, and study load on the simulated one.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+@simulate.command()
+def calibrate(
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="An idle server, as in sglang://127.0.0.1:30000.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the profile goes, as JSON.")],
+    machine: Annotated[
+        str, typer.Option(metavar="TEXT", help="What is measured, for those who read the profile.")
+    ] = "",
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured; medians count.")] = 5,
+) -> None:
+    """Measure a server, and write the profile that `simulated:?profile=FILE` takes its times from."""
+    from flowdecode_backends.simulated import Simulated
+    from flowdecode_backends.simulated import simulate as in_virtual_time
+    from flowdecode_backends.simulated.calibration import calibrate as measure
+    from flowdecode_backends.simulated.calibration import open_engine, probes_of
+
+    engine = open_engine(url)
+
+    async def measured(done: Callable[[], object]) -> Profile:
+        async with engine:
+            bar.update(task, total=probes_of(engine, rounds=rounds))
+            told = f"{engine.engine.model}, {machine or platform.platform()}, {datetime.now(UTC):%Y-%m-%d}"
+            return await measure(engine, machine=told, rounds=rounds, done=done)
+
+    with _progress() as bar:
+        task = bar.add_task("probes", total=None)
+        run = in_virtual_time if isinstance(engine, Simulated) else asyncio.run
+        profile = run(measured(lambda: bar.advance(task)))
+    profile.write(out)
+    rows = [
+        [name, str(fit.measured), f"{fit.median_error:.1%}", f"{fit.largest_error:.1%}"]
+        for name, fit in profile.fits.items()
+    ]
+    print_table(["", "measured", "median error", "largest error"], rows)
+    remark(f"The profile: {out}")
+
+
+@simulate.command()
+def load(
+    urls: Annotated[
+        list[str],
+        typer.Argument(metavar="URL...", help="Simulated engines, as in 'simulated:?profile=sglang-cpu'."),
+    ],
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where load.json, load.md and load.svg go.")],
+    strategies: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="By commas; plato:2 is plato with at most 2 parts at once."),
+    ] = "plato,auto",
+    users: Annotated[
+        str, typer.Option(metavar="NUMBERS", help="Runs under way at once, for each engine, by commas.")
+    ] = "1,2,4,8,16,32,64",
+) -> None:
+    """Show how what parallel decoding gains changes with load, in virtual time."""
+    if find_spec("matplotlib") is None:
+        raise ConfigurationError(
+            "Expected matplotlib, got none. Install it: pip install 'flowdecode[bench]'."
+        )
+    from flowdecode_backends.simulated.sweep import Sweep, Variant
+
+    variants = [Variant.read(name) for name in ["sequential", *strategies.split(",")]]
+    numbers = [_positive(number) for number in users.split(",")]
+    sweeps: list[Sweep] = []
+    with _progress() as bar:
+        task = bar.add_task("studies", total=len(urls) * len(variants) * len(numbers))
+        for url in urls:
+            sweeps.append(Sweep.run(url, variants, numbers, done=lambda: bar.advance(task)))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "load.json").write_bytes(msgspec.json.format(msgspec.json.encode(sweeps), indent=1) + b"\n")
+    (out / "load.md").write_text("\n\n".join(sweep.markdown() for sweep in sweeps) + "\n", encoding="utf-8")
+    from flowdecode_backends.simulated.picture import draw
+
+    draw(sweeps, out / "load.svg")
+    for sweep in sweeps:
+        typer.echo(f"{sweep.url}\n")
+        print_table(*sweep.table())
+        typer.echo()
+    remark(f"The picture: {out / 'load.svg'}")
+
+
+def _positive(number: str) -> int:
+    try:
+        found = int(number)
+    except ValueError:
+        found = 0
+    if found < 1:
+        raise ConfigurationError(f"Expected numbers from 1 on, got {number!r} - at --users.")
+    return found
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
