@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -136,7 +137,7 @@ class Load(msgspec.Struct, frozen=True):
 
         None where nobody else would feel it, or the engine does not tell.
         """
-        if not self.running or self.slowdown is None or not self.growth:
+        if not self.running or self.slowdown is None or not self.growth or slower == math.inf:
             return None
         return max(1, int((slower - 1) * self.slowdown / self.growth))
 

@@ -18,6 +18,10 @@ def counted(moments: Sequence[float], batch: int, time: float) -> tuple[float, .
     return (n + 1, b + batch, t + time, bb + batch * batch, bt + batch * time)
 
 
+LATE = 100
+"""Steps by which an answer that another one has overtaken may be behind."""
+
+
 class Pace:
     """What steps take by the size of their batch, from an engine's sums as they are read again and again.
 
@@ -38,7 +42,9 @@ class Pace:
         """
         if moments is None or len(moments) < len(NO_STEPS):
             return None
-        if moments[0] < self._read[0]:  # the engine has started again
+        late = max(self._read[0] - LATE, self._read[0] / 2) <= moments[0] < self._read[0]
+        if not late and any(now < before for now, before in zip(moments[:3], self._read[:3], strict=True)):
+            # the engine has started again
             self._read, self._sizes = NO_STEPS, {}
         n, b, t = (now - before for now, before in zip(moments[:3], self._read[:3], strict=False))
         if n >= ENOUGH:

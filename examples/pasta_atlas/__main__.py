@@ -11,6 +11,8 @@ import typer
 from examples.pasta_atlas import frontier, recipe
 from examples.pasta_atlas.measure import answer_all, read_answers, time_each, write_answers
 from examples.pasta_atlas.split import proof_questions
+from flowdecode.strategy import Strategy
+from flowdecode_graphs.pasta import Pasta
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -39,9 +41,8 @@ def prefer(
 @app.command()
 def measure(folder: Folder) -> None:
     """Have every model answer the frozen questions, many at a time: quality, tokens and span."""
-    ways = {
-        name: (f"local:{path}", "sequential" if name == frontier.BASELINE else "pasta")
-        for name, path in recipe.models(folder).items()
+    ways: dict[str, tuple[str, str | Strategy]] = {
+        name: (f"local:{path}", _strategy(name)) for name, path in recipe.models(folder).items()
     }
     ways |= {f"demo model, {name}": ("local:@atlas", strategy) for name, strategy in DEMO.items()}
     for name, (backend, strategy) in ways.items():
@@ -66,13 +67,12 @@ def pace(
     """
     chosen = [frontier.BASELINE, *names]
     urls = servers or [f"local:{recipe.models(folder)[name]}" for name in chosen]
-    ways = {
-        name: (url, "sequential" if name == frontier.BASELINE else "pasta")
-        for name, url in zip(chosen, urls, strict=True)
-    }
+    ways = {name: (url, _strategy(name)) for name, url in zip(chosen, urls, strict=True)}
     found = asyncio.run(time_each(ways, proof_questions()[::every]))
-    for name, answers in found.items():
-        write_answers(folder / (frontier.SGLANG if servers else frontier.LOCAL) / f"{name}.jsonl", answers)
+    place = folder / (frontier.SGLANG if servers else frontier.LOCAL)
+    for name in names:  # with the baseline's seconds of the same turns
+        write_answers(place / name / f"{frontier.BASELINE}.jsonl", found[frontier.BASELINE])
+        write_answers(place / name / "own.jsonl", found[name])
 
 
 @app.command()
@@ -84,6 +84,13 @@ def report(
     typer.echo(frontier.written(rows))
     if picture is not None:
         frontier.draw(rows, picture)
+
+
+def _strategy(name: str) -> str | Strategy:
+    """How a model decodes: as it was trained to."""
+    if name == frontier.BASELINE:
+        return "sequential"
+    return Pasta(shared_kv=name != recipe.REQUESTS)
 
 
 if __name__ == "__main__":

@@ -68,12 +68,11 @@ def _row(folder: Path, name: str, base: Sequence[Answer]) -> Row:
 
 
 def _pace(folder: Path, name: str) -> Estimate | None:
-    path = folder / f"{name}.jsonl"
-    if not path.exists():
+    if not (folder / name).exists():
         return None
-    base = {answer.prompt: answer for answer in read_answers(folder / f"{BASELINE}.jsonl")}
+    base, own = (read_answers(folder / name / f"{which}.jsonl") for which in (BASELINE, "own"))
     return estimate(
-        [[base[answer.prompt].seconds / answer.seconds] for answer in read_answers(path)], "geometric"
+        [[one.seconds / other.seconds] for one, other in zip(base, own, strict=True)], "geometric"
     )
 
 

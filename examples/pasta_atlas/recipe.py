@@ -9,9 +9,11 @@ from pathlib import Path
 
 from flowdecode_backends.local.bundled import bundled
 
-__all__ = ["ABLATIONS", "LAMBDAS", "ROUNDS", "models", "prefer", "supervise"]
+__all__ = ["ABLATIONS", "LAMBDAS", "REQUESTS", "ROUNDS", "models", "prefer", "supervise"]
 
 EXAMPLES = 6_400
+REQUESTS = "stage 1, requests"
+"""The one that learns what re-prompting sends."""
 SUPERVISED = ["--epochs", "1", "--optimizer", "muon", "--rate", "0.01", "--main-weight", "5"]
 PREFERRED = ["--limit", "240", "--samples", "4", "--rate", "2e-4", "--epochs", "2"]
 ROUNDS = 2
@@ -30,7 +32,7 @@ def supervise(folder: Path, names: Sequence[str] = ()) -> None:
     ways: dict[str, tuple[list[str], list[str]]] = {
         "baseline": ([], ["--plain"]),
         "stage 1": ([], []),
-        "stage 1, requests": ([], ["--form", "causal"]),
+        REQUESTS: ([], ["--form", "causal"]),
         **ABLATIONS,
     }
     start = str(bundled("atlas"))
@@ -54,7 +56,7 @@ def prefer(folder: Path, weights: Sequence[str] = LAMBDAS) -> None:
 
 def models(folder: Path) -> dict[str, Path]:
     """The folders of all models that are there, by what they are called in the table."""
-    found = {name: folder / name for name in ("baseline", "stage 1", "stage 1, requests", *ABLATIONS)}
+    found = {name: folder / name for name in ("baseline", "stage 1", REQUESTS, *ABLATIONS)}
     for weight in LAMBDAS:
         for number in range(1, ROUNDS + 1):
             path = folder / "preferred" / f"lambda-{weight}" / f"round-{number}" / "model"

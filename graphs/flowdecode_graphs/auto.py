@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import anyio
+
 from flowdecode.errors import BackendError, NodeError, PlanError
 from flowdecode.explanation import Explanation
 from flowdecode.graph import Graph
@@ -16,6 +18,9 @@ from flowdecode_graphs.sequential import add_answer
 __all__ = ["BUSY", "Auto"]
 
 BUSY = "the engine is too busy for parts to be decoded side by side"
+
+PATIENCE = 1.0
+"""Seconds that an engine has to tell its load."""
 
 _Room = Literal["one stream", "parts", "a hedge"]
 
@@ -66,7 +71,9 @@ class Auto(Strategy, frozen=True, kw_only=True):
 
     async def _room(self, graph: Graph) -> _Room:
         """What there is room for: one stream, parts side by side, or these with a hedge."""
-        load, queue, lane = await graph.backend.load(), graph.run.admission, graph.run.executor.lane
+        load, queue, lane = None, graph.run.admission, graph.run.executor.lane
+        with anyio.move_on_after(PATIENCE):
+            load = await graph.backend.load()
         if load is None:
             return "one stream" if queue.full else "parts" if queue.running >= self.busy else "a hedge"
         crowded = lane.width is None and load.room(self.crowd) == 1

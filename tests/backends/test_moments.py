@@ -70,3 +70,25 @@ def test_an_engine_that_has_started_again_is_measured_anew() -> None:
     pace.read(after([affine(1)] * 20), 1)
     pace.read(after([affine(20)] * 20, after([affine(1)] * 20)), 20)
     assert pace.read(after([(3, 5.0)] * 9), 9) is None
+
+
+def test_an_answer_that_was_overtaken_is_no_new_start() -> None:
+    quiet = after([affine(1)] * 200)
+    busy = after([affine(20)] * 200, quiet)
+    ours, alone = Pace(), Pace()
+    for pace in (ours, alone):
+        pace.read(quiet, 1)
+        pace.read(busy, 20)
+    ours.read(after([affine(20)] * 190, quiet), 20)
+    more = after([affine(20)] * 200, busy)
+    assert ours.read(more, 20) == alone.read(more, 20)
+
+
+def test_an_engine_that_was_started_again_and_has_taken_more_steps_since_is_noticed() -> None:
+    pace = Pace()
+    pace.read(after([affine(1)] * 100), 1)
+    pace.read(after([affine(30)] * 900, after([affine(1)] * 100)), 30)
+    told = pace.read(after([affine(1)] * 1_000 + [affine(2)] * 500), 2)
+    assert told is not None
+    assert told[1] >= 0
+    assert told[0] < 1.5

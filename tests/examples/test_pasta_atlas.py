@@ -30,9 +30,10 @@ def answer(prompt: str, score: float, work: int, span: int, seconds: float) -> A
 def test_rows_are_against_the_baseline(tmp_path: Path) -> None:
     base = [answer("a", 0.5, 100, 100, 1.0), answer("b", 1.0, 400, 400, 4.0)]
     ours = [answer("a", 1.0, 120, 50, 0.5), answer("b", 0.5, 410, 100, 2.0)]
-    for folder in (QUALITY, SGLANG):
-        write_answers(tmp_path / folder / "baseline.jsonl", base)
-        write_answers(tmp_path / folder / "lambda 4.jsonl", ours)
+    write_answers(tmp_path / QUALITY / "baseline.jsonl", base)
+    write_answers(tmp_path / QUALITY / "lambda 4.jsonl", ours)
+    write_answers(tmp_path / SGLANG / "lambda 4" / "baseline.jsonl", base)
+    write_answers(tmp_path / SGLANG / "lambda 4" / "own.jsonl", ours)
     first, row = read_rows(tmp_path)
     assert (first.name, first.theoretical.value, first.net_win_rate, first.asynchronous) == (
         "baseline",

@@ -59,6 +59,8 @@ class Engine:
         self._batch: list[Job] = []
         self._queue: list[Job] = []
         self._inbox: list[Job] = []
+        self._passed_over = 0
+        """Of the queue, those that the last step had no room for."""
         self._news: dict[asyncio.AbstractEventLoop, list[Job]] = defaultdict(list)
         self._changed = threading.Condition()
         self._stopping = False
@@ -68,8 +70,10 @@ class Engine:
 
     @property
     def load(self) -> Load:
-        """Jobs in the batch and before it."""
-        return Load(running=len(self._batch), waiting=len(self._queue) + len(self._inbox))
+        """Jobs that have a place or are about to have one, and those that there is no room for."""
+        waiting = min(self._passed_over, len(self._queue))
+        running = len(self._batch) + len(self._queue) + len(self._inbox) - waiting
+        return Load(running=running, waiting=waiting)
 
     def submit(self, job: Job) -> None:
         """Queue a job; from any thread."""
@@ -140,12 +144,14 @@ class Engine:
                 self._prefixes.publish(job)
         in_batch = Counter(job.run_id for job in self._batch)
         waiting = list(self._queue)
+        coming = 0
         while waiting and self.pool.free_threads:
             job = min(waiting, key=lambda job: (in_batch[job.run_id], -job.priority, job.arrival))
             waiting.remove(job)
             tokens = tuple(job.tokens)
             known = self._prefixes.known(tokens)
             if self._coming(tokens, known):
+                coming += 1
                 continue
             # One slot more for each: what is decoded next should fit too.
             room = self.pool.free + self._prefixes.evictable - len(self._batch)
@@ -157,6 +163,7 @@ class Engine:
             self._queue.remove(job)
             self._batch.append(job)
             in_batch[job.run_id] += 1
+        self._passed_over = len(self._queue) - coming
 
     def _coming(self, tokens: tuple[int, ...], known: int) -> bool:
         """Whether the batch is about to compute much more of a prompt than is known."""

@@ -16,7 +16,7 @@ from flowdecode_backends.sglang_client import SGLang, open_sglang
 from flowdecode_backends.simulated.backend import Simulated, open_simulated
 from flowdecode_backends.simulated.cost import CostModel
 from flowdecode_backends.simulated.fit import Observation, errors, fitted
-from flowdecode_backends.simulated.probes import DECODED, Asked, Decoded, Probes, Stalled
+from flowdecode_backends.simulated.probes import DECODED, Asked, Decoded, Probes, Stalled, decoded
 from flowdecode_backends.simulated.profile import Fit, Profile
 
 __all__ = ["calibrate", "open_engine", "probes_of"]
@@ -110,7 +110,10 @@ class _Sizes(NamedTuple):
             mixed = own.mixed
         else:
             info = engine.info
-            told |= {"kv_tokens": info.max_total_num_tokens, "prefill_chunk": info.chunked_prefill_size}
+            chunk = info.chunked_prefill_size
+            if chunk is not None and chunk < 1:  # told not to cut prompts
+                chunk = info.max_total_num_tokens
+            told |= {"kv_tokens": info.max_total_num_tokens, "prefill_chunk": chunk}
             mixed = info.enable_mixed_chunk
         known = {name: value for name, value in told.items() if value is not None}
         if missing := told.keys() - known.keys():
@@ -129,8 +132,8 @@ def _cells(probes: Probes, sizes: _Sizes) -> dict[object, Callable[[], Awaitable
         for context in CONTEXTS:
             if (
                 batch <= sizes.slots
-                and context + DECODED <= room
-                and context + batch * DECODED < sizes.kv_tokens
+                and context + decoded(batch) <= room
+                and context + batch * decoded(batch) < sizes.kv_tokens
             ):
                 cells["decode", batch, context] = partial(probes.decode, batch, context)
     for new in NEW:
@@ -140,6 +143,10 @@ def _cells(probes: Probes, sizes: _Sizes) -> dict[object, Callable[[], Awaitable
     for new in BESIDE:
         if sizes.slots > 1 and 4 * DECODED + new <= room:
             cells["stall", new] = partial(probes.stall, PROMPTS, new)
+    if not any(isinstance(key, tuple) and key[0] == "decode" for key in cells):  # pyright: ignore[reportUnknownMemberType]
+        raise ConfigurationError(
+            f"Expected an engine with room for {CONTEXTS[0] + decoded(1)} tokens and a few, it has {room}."
+        )
     return cells
 
 

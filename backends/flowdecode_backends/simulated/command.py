@@ -51,6 +51,7 @@ def calibrate(
     from flowdecode_backends.simulated.calibration import open_engine, probes_of
 
     engine = open_engine(url)
+    out.parent.mkdir(parents=True, exist_ok=True)
 
     async def measured(done: Callable[[], object]) -> Profile:
         async with engine:
@@ -97,11 +98,11 @@ def load(
     variants = [Variant.read(name) for name in ["sequential", *strategies.split(",")]]
     numbers = [_positive(number) for number in users.split(",")]
     sweeps: list[Sweep] = []
+    out.mkdir(parents=True, exist_ok=True)
     with _progress() as bar:
         task = bar.add_task("studies", total=len(urls) * len(variants) * len(numbers))
         for url in urls:
             sweeps.append(Sweep.run(url, variants, numbers, done=lambda: bar.advance(task)))
-    out.mkdir(parents=True, exist_ok=True)
     (out / "load.json").write_bytes(msgspec.json.format(msgspec.json.encode(sweeps), indent=1) + b"\n")
     (out / "load.md").write_text("\n\n".join(sweep.markdown() for sweep in sweeps) + "\n", encoding="utf-8")
     from flowdecode_backends.simulated.picture import draw

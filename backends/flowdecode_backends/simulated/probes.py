@@ -20,6 +20,11 @@ DECODED = 64
 """Tokens that every stream of a batch decodes, and a lone one four times as many."""
 
 
+def decoded(batch: int) -> int:
+    """Tokens of each stream of a batch: short ones may miss each other."""
+    return DECODED + 3 * DECODED // batch
+
+
 class Decoded(NamedTuple):
     """Steps of a batch that did nothing else."""
 
@@ -68,7 +73,7 @@ class Probes:
     async def decode(self, batch: int, prompt_tokens: int) -> Decoded:
         """A batch of streams behind one prompt of about that length, which is in the cache."""
         prompt = self.prompt(prompt_tokens)
-        tokens = DECODED + 3 * DECODED // batch  # short streams may miss each other
+        tokens = decoded(batch)
         await self._read(prompt, 1)
         reads = await asyncio.gather(*(self._read(prompt, tokens) for _ in range(batch)))
         start = max(read.arrivals[0][0] for read in reads)

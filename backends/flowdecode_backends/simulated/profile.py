@@ -63,7 +63,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ConfigurationError(
                 f"Expected a profile's file, or one of {known}, got {name!r}: {error.strerror}."
             ) from None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeError) as error:
             raise ConfigurationError(
                 f"Expected an engine's profile in {name!r}: {error}. "
                 "`flowdecode simulate calibrate` writes one."

@@ -27,7 +27,7 @@ class Variant(msgspec.Struct, frozen=True):
         """`plato`, or `plato:2`. Raises ConfigurationError."""
         name, colon, width = text.strip().partition(":")
         _ = open_strategy(name)
-        if colon and not (width.isdigit() and int(width)):
+        if colon and not (width.isdecimal() and int(width)):
             raise ConfigurationError(f"Expected a width from 1 on behind the colon, got {text!r}.")
         return cls(name, int(width) if colon else None)
 

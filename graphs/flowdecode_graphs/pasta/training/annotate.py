@@ -107,6 +107,7 @@ This can't be used. {reason}
 Write the whole annotated answer again: the same text, character for character, with right tags."""
 
 MARGIN = 256
+REFUSED = "refused by the engine"
 """Tokens that tags may take beside twice those of the answer."""
 
 
@@ -243,12 +244,16 @@ class Annotator:
             result = await flow.run(
                 messages, strategy="sequential", temperature=0, max_tokens=most, on_error="raise"
             )
-        except (RequestRejected, ContextTooLong) as error:
-            raise Unusable("refused by the engine", str(error)) from error
+        except ContextTooLong as error:
+            raise Unusable("too long for the engine", str(error)) from error
+        except RequestRejected as error:
+            raise Unusable(REFUSED, str(error)) from error
         return result.text
 
     def _drop(self, example: Example, error: Unusable) -> None:
         self.dropped[error.kind] += 1
+        if error.kind == REFUSED:  # the engine's fault, not the answer's: the next run tries again
+            return
         dropped = Dropped(example.prompt, example.answer, error.kind, str(error), example.system)
         path = dropped_path(self._out)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -266,7 +271,7 @@ class Annotator:
         path = dropped_path(self._out)
         mend(path)
         if path.exists():
-            for line in path.read_bytes().splitlines():
+            for line in filter(bytes.strip, path.read_bytes().splitlines()):
                 dropped = msgspec.json.decode(line, type=Dropped)
                 settled.add(_Key(dropped.system, dropped.prompt, dropped.answer))
                 self.dropped[dropped.kind] += 1

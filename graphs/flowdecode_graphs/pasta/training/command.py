@@ -55,7 +55,7 @@ def sft(
     lora: Annotated[
         int | None, typer.Option(min=1, metavar="RANK", help="Train adapters of this rank, and merge them.")
     ] = None,
-    epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 4,
+    epochs: Annotated[float, typer.Option(min=0.001, help="Passes over the data.")] = 4,
     steps: Annotated[int | None, typer.Option(min=1, help="Batches, in place of epochs.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Examples in a batch.")] = 8,
     rate: Annotated[float, typer.Option(help="The highest learning rate; it falls to 0.")] = 1e-5,
@@ -65,9 +65,11 @@ def sft(
     ] = "adamw",
     main_weight: Annotated[
         float,
-        typer.Option(help="What the main thread's tokens and a chunk's first one count."),
+        typer.Option(min=0.01, help="What the main thread's tokens and a chunk's first one count."),
     ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the order of the examples, and of new embeddings.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Of the order of the examples, and of new embeddings.")
+    ] = 0,
     dtype: Annotated[
         Literal["float32", "bfloat16"], typer.Option(help="Of the weights while they are trained.")
     ] = "float32",
@@ -164,6 +166,8 @@ def _annotate_by_model(
 ) -> None:
     from flowdecode_graphs.pasta.training.annotate import Annotator, dropped_path
 
+    if out.exists() and out.samefile(answers):
+        raise ConfigurationError(f"Expected another file than that of the answers, got {out} - at --out.")
     with progress("answers") as bar:
         annotator = Annotator(
             read_examples(answers),

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from flowdecode.errors import ConfigurationError
+
 __all__ = ["MuonWithAdamW"]
 
 OF_MATRICES = 0.15
@@ -18,10 +20,15 @@ class MuonWithAdamW(torch.optim.Optimizer):
     """Learns in fewer steps than AdamW alone (https://kellerjordan.github.io/posts/muon/)."""
 
     def __init__(self, model: torch.nn.Module, rate: float) -> None:
-        """`rate` is Muon's."""
+        """`rate` is Muon's. Raises ConfigurationError where one of the two has nothing to train."""
         trained = [(name, each) for name, each in model.named_parameters() if each.requires_grad]
         matrices = [each for name, each in trained if ".layers." in name and each.ndim == 2]
         others = [each for name, each in trained if ".layers." not in name or each.ndim != 2]
+        if not matrices or not others:
+            raise ConfigurationError(
+                "Expected matrices in layers and other weights to train, got only one of them - at "
+                "--optimizer muon. Use adamw."
+            )
         rates = {"matrices": rate, "others": OF_MATRICES * rate}
         super().__init__(
             [{"params": matrices, "lr": rates["matrices"]}, {"params": others, "lr": rates["others"]}], {}

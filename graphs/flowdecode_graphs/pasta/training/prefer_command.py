@@ -81,9 +81,9 @@ def prefer(
         float, typer.Option(min=0.0, max=1.0, help="The weight of the supervised term of the loss.")
     ] = ALPHA,
     beta: Annotated[
-        float | None, typer.Option(min=0.0, help="IPO's; by default best-of-n's, n being the samples.")
+        float | None, typer.Option(min=1e-6, help="IPO's; by default best-of-n's, n being the samples.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of prompts, samples and their order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of prompts, samples and their order.")] = 0,
     bf16: Annotated[
         bool | None,
         typer.Option("--bf16/--no-bf16", help="Multiply in bfloat16; by default where that is fast."),
@@ -139,7 +139,7 @@ def prefer(
             batch=batch,
             at_once=at_once,
             alpha=alpha,
-            beta=beta or beta_of(samples),
+            beta=beta_of(samples) if beta is None else beta,
             seed=seed,
             bf16=bf16,
             save_steps=save_steps,

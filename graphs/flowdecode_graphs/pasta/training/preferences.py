@@ -11,11 +11,10 @@ import msgspec
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from flowdecode.errors import FlowdecodeError
 from flowdecode_graphs.pasta.training.batches import ByLength
 from flowdecode_graphs.pasta.training.bonbon import ALPHA, bonbon_loss
 from flowdecode_graphs.pasta.training.collate import Batch, Collator, Encoded, token_log_probs
-from flowdecode_graphs.pasta.training.trainer import checkpoint, fast_in_bfloat16
+from flowdecode_graphs.pasta.training.trainer import check_finite, checkpoint, fast_in_bfloat16, on_one_device
 
 __all__ = ["EncodedPair", "Preferring", "Steps", "log_probs", "reference_log_probs", "train"]
 
@@ -124,6 +123,7 @@ def train(
         disable_tqdm=True,
         report_to="none",
     )
+    arguments = on_one_device(arguments)
     trainer = _preferring(
         model=model, args=arguments, data_collator=_collate_referred, train_dataset=examples
     )
@@ -133,11 +133,7 @@ def train(
     trainer.add_callback(_Progress(begin, done))
     resumed = checkpoint(folder)
     trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise FlowdecodeError(
-                f"Expected finite weights, got others in {name}. Lower --rate, and remove {folder}."
-            )
+    check_finite(model, folder)
 
 
 class Preferring(Trainer):

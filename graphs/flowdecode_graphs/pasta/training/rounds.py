@@ -118,6 +118,7 @@ class Rounds:
                 folder = self._out / f"lambda-{weight}" / f"round-{number}"
                 if not (folder / "round.json").exists():
                     _write(folder / "round.json", [self._round(weight, number, model, folder)])
+                    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
                 done = msgspec.json.decode((folder / "round.json").read_bytes(), type=Round)
                 yield done
                 model = self._out / done.model
@@ -227,7 +228,6 @@ class Rounds:
         save_model(trainable, unfinished)
         shutil.rmtree(folder / "model", ignore_errors=True)
         unfinished.rename(folder / "model")
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return len(encoded)
 
     def _encoded(self, sample: Sample, conversation: Conversation) -> Encoded:

@@ -24,9 +24,11 @@ from flowdecode_graphs.pasta.training.rows import Example, read_examples
 from flowdecode_graphs.pasta.training.trainer import (
     LOGGED,
     OptimizerName,
+    check_finite,
     checkpoint,
     fast_in_bfloat16,
     new_trainer,
+    on_one_device,
 )
 
 __all__ = ["Encoding", "Settings", "Trained", "encode_all", "train"]
@@ -100,7 +102,6 @@ def train(data: Path, out: Path, settings: Settings, *, validation: Path | None 
         raise ConfigurationError(
             f"Expected examples to train on, got none - in {data}; dropped: {dict(told.dropped)}."
         )
-    _claim(out, settings, data)
     for reason, count in told.dropped.items():
         _log.warning(
             "Dropped %d of %d examples: %s.", count, len(told.examples) + told.dropped.total(), reason
@@ -120,9 +121,11 @@ def train(data: Path, out: Path, settings: Settings, *, validation: Path | None 
         main_weight=settings.main_weight,
         optimizer=settings.optimizer,
     )
+    _claim(out, settings, data)
     started, resumed = time.perf_counter(), checkpoint(out)
     trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
     seconds = time.perf_counter() - started
+    check_finite(model, out)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     validated = trainer.evaluate()["eval_loss"] if held_out else None
     if settings.lora is not None:
@@ -158,27 +161,30 @@ def encode_all(examples: Iterable[Example], trainable: Trainable, settings: Sett
 
 def _arguments(out: Path, settings: Settings, examples: int, *, validated: bool) -> TrainingArguments:
     steps = settings.steps or math.ceil(math.ceil(examples / settings.batch) * settings.epochs)
-    return TrainingArguments(
-        output_dir=str(out / "checkpoints"),
-        max_steps=steps,
-        per_device_train_batch_size=settings.batch,
-        per_device_eval_batch_size=settings.batch,
-        learning_rate=settings.rate,
-        lr_scheduler_type="linear",
-        warmup_steps=round(WARM_UP * steps),
-        weight_decay=0.0,
-        seed=settings.seed,
-        bf16=fast_in_bfloat16() if settings.bf16 is None else settings.bf16,
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(),
-        remove_unused_columns=False,
-        logging_steps=min(LOGGED, steps),
-        save_steps=settings.save_steps,
-        save_total_limit=2,
-        eval_strategy="steps" if validated else "no",
-        eval_steps=settings.save_steps,
-        prediction_loss_only=True,
-        report_to="none",
+    return on_one_device(
+        TrainingArguments(
+            output_dir=str(out / "checkpoints"),
+            max_steps=steps,
+            per_device_train_batch_size=settings.batch,
+            per_device_eval_batch_size=settings.batch,
+            learning_rate=settings.rate,
+            lr_scheduler_type="linear",
+            warmup_steps=round(WARM_UP * steps),
+            weight_decay=0.0,
+            seed=settings.seed,
+            bf16=fast_in_bfloat16() if settings.bf16 is None else settings.bf16,
+            use_cpu=not torch.cuda.is_available(),
+            dataloader_pin_memory=torch.cuda.is_available(),
+            remove_unused_columns=False,
+            logging_steps=min(LOGGED, steps),
+            save_steps=settings.save_steps,
+            save_total_limit=2,
+            eval_strategy="steps" if validated else "no",
+            eval_steps=settings.save_steps,
+            prediction_loss_only=True,
+            report_to="none",
+            logging_nan_inf_filter=False,
+        )
     )
 
 
@@ -193,4 +199,7 @@ def _claim(out: Path, settings: Settings, data: Path) -> None:
             "Name another folder, or remove this one."
         )
     out.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(note)
+    if not path.exists():
+        new = path.with_name("sft.json.new")
+        new.write_bytes(note)
+        new.replace(path)

@@ -7,14 +7,25 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import torch
 from transformers import ProgressCallback, Trainer, TrainingArguments
 
+from flowdecode.errors import FlowdecodeError
 from flowdecode_graphs.pasta.training.batches import ByLength
 from flowdecode_graphs.pasta.training.collate import Batch, Collator, Encoded, token_log_probs
 from flowdecode_graphs.pasta.training.muon import MuonWithAdamW
 
-__all__ = ["LOGGED", "OptimizerName", "Supervised", "checkpoint", "fast_in_bfloat16", "new_trainer"]
+__all__ = [
+    "LOGGED",
+    "OptimizerName",
+    "Supervised",
+    "check_finite",
+    "checkpoint",
+    "fast_in_bfloat16",
+    "new_trainer",
+    "on_one_device",
+]
 
 OptimizerName = Literal["adamw", "muon"]
 
@@ -108,10 +119,28 @@ def checkpoint(out: Path) -> Path | None:
     )
     while found:
         last = found.pop()
-        if (last / "trainer_state.json").exists():  # it is written last
+        try:
+            msgspec.json.decode((last / "trainer_state.json").read_bytes())  # it is written last
+        except (OSError, msgspec.DecodeError):
+            shutil.rmtree(last)
+        else:
             return last
-        shutil.rmtree(last)
     return None
+
+
+def on_one_device(arguments: TrainingArguments) -> TrainingArguments:
+    """A batch, its mask and its loss are of one device, however many there are."""
+    arguments._n_gpu = min(1, arguments.n_gpu)  # pyright: ignore[reportPrivateUsage]
+    return arguments
+
+
+def check_finite(model: Any, folder: Path) -> None:
+    """Raises FlowdecodeError where a weight is none: the learning went astray."""
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise FlowdecodeError(
+                f"Expected finite weights, got others in {name}. Lower --rate, and remove {folder}."
+            )
 
 
 def fast_in_bfloat16() -> bool:
