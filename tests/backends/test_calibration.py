@@ -190,3 +190,21 @@ def test_a_server_is_asked_without_warming_and_without_end() -> None:
     engine = open_engine("sglang://127.0.0.1:1?restart=0")
     assert not isinstance(engine, Simulated)
     assert engine.url == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("context_length", [64, 512, 700, 1_200])
+def test_an_engine_with_little_room_is_measured_as_far_as_it_goes(context_length: int) -> None:
+    engine = Simulated(
+        cost=MACHINE,
+        mixed=False,
+        slots=8,
+        kv_tokens=32_768,
+        prefill_chunk=4_096,
+        context_length=context_length,
+        replies=endless,
+    )
+    if context_length == 64:
+        with pytest.raises(ConfigurationError, match=r"Expected an engine with room for \d+ tokens"):
+            measured(engine)
+    else:
+        assert measured(engine).cost.step == pytest.approx(MACHINE.step, rel=0.3)

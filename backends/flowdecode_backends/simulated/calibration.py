@@ -143,7 +143,7 @@ def _cells(probes: Probes, sizes: _Sizes) -> dict[object, Callable[[], Awaitable
     for new in BESIDE:
         if sizes.slots > 1 and 4 * DECODED + new <= room:
             cells["stall", new] = partial(probes.stall, PROMPTS, new)
-    if not any(isinstance(key, tuple) and key[0] == "decode" for key in cells):  # pyright: ignore[reportUnknownMemberType]
+    if ("decode", 1, CONTEXTS[0]) not in cells:
         raise ConfigurationError(
             f"Expected an engine with room for {CONTEXTS[0] + decoded(1)} tokens and a few, it has {room}."
         )

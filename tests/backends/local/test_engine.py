@@ -218,6 +218,19 @@ async def test_leaving_a_stream_ends_its_request_and_no_other(tiny: Served) -> N
         assert await backend.load() == Load(0, 0)
 
 
+async def test_what_there_is_room_for_does_not_wait(tiny: Served) -> None:
+    """One that the step thread has not looked at yet, or that a prefix is computed for, has its place."""
+    async with tiny.backend as backend:
+        others = [asyncio.create_task(decode(backend, ask(f"Number {n}.", max_tokens=30))) for n in range(3)]
+        seen = list[Load]()
+        while not all(task.done() for task in others):
+            seen.append(await backend.load())
+            await asyncio.sleep(0)
+        await asyncio.gather(*others)
+    assert {load.waiting for load in seen} == {0}
+    assert max(load.running for load in seen) == 3
+
+
 async def test_event_loop_turns_between_steps(tiny: Served) -> None:
     async with tiny.backend as backend:
         turns, before = 0, backend.shared.steps

@@ -58,7 +58,7 @@ def sft(
     epochs: Annotated[float, typer.Option(min=0.001, help="Passes over the data.")] = 4,
     steps: Annotated[int | None, typer.Option(min=1, help="Batches, in place of epochs.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Examples in a batch.")] = 8,
-    rate: Annotated[float, typer.Option(help="The highest learning rate; it falls to 0.")] = 1e-5,
+    rate: Annotated[float, typer.Option(min=0.0, help="The highest learning rate; it falls to 0.")] = 1e-5,
     optimizer: Annotated[
         Literal["adamw", "muon"],
         typer.Option(help="muon is for small models; the rest than layers' matrices has 0.15 of its rate."),

@@ -160,6 +160,8 @@ def test_a_request_that_the_engine_refuses_is_dropped(tmp_path: Path) -> None:
     annotator = annotate(out, model, Example("one", PLAIN), Example("two", PLAIN))
     assert annotator.dropped == {"refused by the engine": 1}
     assert annotator.annotated == 1
+    again = annotate(out, Model(one=[GOOD]), Example("one", PLAIN), Example("two", PLAIN))
+    assert (again.annotated, again.dropped) == (2, {}), "what was the engine's fault is tried again"
 
 
 def test_several_are_asked_at_once(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import flowdecode
-from flowdecode.errors import ConfigurationError
+from flowdecode.errors import ConfigurationError, FlowdecodeError
 from flowdecode_graphs.pasta import Pasta
 from flowdecode_graphs.pasta.document import Chunk, Document
 from flowdecode_graphs.pasta.layout import Form
@@ -169,6 +169,12 @@ def test_the_main_thread_s_tokens_may_count_more(model: Path, data: Path, tmp_pa
         out = tmp_path / str(weight)
         trained = sft.train(data, out, settings(model, steps=1, main_weight=weight, rate=0.0))
         assert abs(trained.loss - float(expected)) < 1e-3
+
+
+def test_weights_that_are_no_numbers_are_no_model(model: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(FlowdecodeError, match=r"Expected finite weights, got others in .* Lower --rate"):
+        sft.train(data, tmp_path / "out", settings(model, rate=1e30))
+    assert not (tmp_path / "out" / "config.json").exists()
 
 
 def test_adapters_are_merged(model: Path, data: Path, tmp_path: Path) -> None:
