@@ -2,7 +2,7 @@
 
 # The main job: the bundled model plans an answer and decodes its parts side by side.
 DEMO = flowdecode run --backend local: --strategy plato --temperature 0 --compare --timeline demo.html \
-	"Write a long guide to Yarralda: its food, festival, craft, history and landmark."
+	"Write a long guide to Yarralda: its festival, food, craft, history and hotels."
 
 # Another Python: make PYTHON=/path/to/python3
 PYTHON =
