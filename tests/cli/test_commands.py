@@ -120,7 +120,7 @@ def test_a_plugin_may_have_commands_of_its_own(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["ruin"], "No such command 'ruin'. Did you mean 'run'?"),
+        (["explian"], "No such command 'explian'. Did you mean 'explain'?"),
         (["--nothing"], "No such option: --nothing"),
         (["run"], "Missing argument 'PROMPT'."),
         (["run", "Tea?", "--widht", "2"], "No such option: --widht"),
