@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import msgspec
 
 from flowdecode.context import Context
+from flowdecode.errors import ConfigurationError
 from flowdecode.sampling import SamplingParams
 from flowdecode.usage import Usage
 
@@ -66,6 +68,17 @@ class ModelProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The strategies that the model was trained for, best first."""
     tags: dict[str, int] = {}
     """Token ids of PASTA-LANG's tags."""
+
+    @classmethod
+    def read(cls, folder: Path) -> ModelProfile:
+        """That of a model's folder; an empty one where there is none. Raises ConfigurationError."""
+        path = folder / "flowdecode.json"
+        if not path.is_file():
+            return cls()
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=cls)
+        except (msgspec.DecodeError, UnicodeError) as error:
+            raise ConfigurationError(f"{path}: {error}") from None
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):

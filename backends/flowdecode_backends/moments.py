@@ -10,16 +10,14 @@ NO_STEPS = (0.0, 0.0, 0.0, 0.0, 0.0)
 """Sums over decoding steps of a batch of b in time t: 1, b, t, b², b·t. SGLang tells these."""
 ENOUGH = 4
 """Steps from which on their mean is worth something."""
+LATE = 100
+"""Steps by which an answer that another one has overtaken may be behind."""
 
 
 def counted(moments: Sequence[float], batch: int, time: float) -> tuple[float, ...]:
     """The sums with one more step."""
     n, b, t, bb, bt = moments
     return (n + 1, b + batch, t + time, bb + batch * batch, bt + batch * time)
-
-
-LATE = 100
-"""Steps by which an answer that another one has overtaken may be behind."""
 
 
 class Pace:
@@ -46,7 +44,7 @@ class Pace:
         if not late and any(now < before for now, before in zip(moments[:3], self._read[:3], strict=True)):
             # the engine has started again
             self._read, self._sizes = NO_STEPS, {}
-        n, b, t = (now - before for now, before in zip(moments[:3], self._read[:3], strict=False))
+        n, b, t = (now - before for now, before in zip(moments[:3], self._read[:3], strict=True))
         if n >= ENOUGH:
             self._read = tuple(moments[: len(NO_STEPS)])
             size = int(b / n).bit_length()

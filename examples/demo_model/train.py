@@ -18,10 +18,14 @@ from examples.demo_model.tokenizer import CONTEXT, new_tokenizer
 from examples.demo_model.tree import PROMPT_WEIGHT, sees
 from flowdecode.backend import ModelProfile
 from flowdecode_backends.tokens import ChatTokens
+from flowdecode_graphs.pasta.training.muon import MuonWithAdamW
 
 __all__ = ["Settings", "Trained", "Training"]
 
 _log = logging.getLogger("demo_model")
+
+FULL_RATE = 0.02
+"""Muon's, for the matrices of the layers."""
 
 _torch: Any = torch  # torch leaves much untyped
 
@@ -35,12 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Of steps, stops and starts left out; the learning rate follows the time that is left."""
     rows: int = 4
     """Of a batch."""
-    matrix_rate: float = 0.02
-    """Muon's, for the matrices of the layers."""
-    other_rate: float = 3e-3
-    """AdamW's, for embeddings and norms."""
     rate: float = 1.0
-    """Of both; a later stage starts lower."""
+    """The highest learning rate, of `FULL_RATE`; a later stage starts lower."""
     warm_up_steps: int = 40
     flat: float = 0.4
     """The share of the time after which the rates fall."""
@@ -61,7 +61,7 @@ class Trained(msgspec.Struct, frozen=True):
 
 
 class Training:
-    """The model, its optimizers and where they stand; `folder` holds all of it."""
+    """The model, its optimizer and where they stand; `folder` holds all of it."""
 
     def __init__(self, folder: Path, profile: ModelProfile, settings: Settings) -> None:
         self.folder = folder
@@ -73,12 +73,8 @@ class Training:
         self.tokens = ChatTokens(self.tokenizer)
         model: Any = LlamaForCausalLM(_config(self.tokenizer, settings.layers))
         self.model = model.to(self.device)
-        matrices = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
-        others = [p for p in self.model.parameters() if all(p is not matrix for matrix in matrices)]
-        self.optimizers: list[tuple[torch.optim.Optimizer, float]] = [
-            (torch.optim.Muon(matrices, weight_decay=0.0), settings.matrix_rate),
-            (torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0), settings.other_rate),
-        ]
+        self.optimizer = MuonWithAdamW(self.model, FULL_RATE * settings.rate)
+        self._rates = [group["lr"] for group in self.optimizer.param_groups]
         self.step = 0
         self.seconds = 0.0
         self._loss: Any = self._eager_loss
@@ -115,7 +111,7 @@ class Training:
         """Write the checkpoint, and beside it the model as others load it."""
         state = {
             "model": self.model.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
+            "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
         }
@@ -133,8 +129,7 @@ class Training:
     def _resume(self) -> None:
         state = torch.load(self.folder / "checkpoint.pt", weights_only=True)
         self.model.load_state_dict(state["model"])
-        for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
         _log.info("resumed at step %d, %.1f min", self.step, self.seconds / 60)
 
@@ -151,11 +146,10 @@ class Training:
         rate = self._rate()
         loss: Any = self._loss(**self._moved(batch))[0]
         loss.backward()
-        for optimizer, full in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = full * self.settings.rate * rate
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        for group, full in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = full * rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         return float(loss.detach())
 

@@ -13,6 +13,7 @@ import flowdecode
 from flowdecode.flow import Flow
 from flowdecode.strategy import Strategy
 from flowdecode_graphs.atlas import Question, score
+from flowdecode_graphs.files import write_whole
 
 __all__ = ["Answer", "answer_all", "read_answers", "time_each", "write_answers"]
 
@@ -81,10 +82,7 @@ async def _answer(flow: Flow, strategy: str | Strategy, question: Question) -> A
 
 def write_answers(path: Path, answers: Sequence[Answer]) -> None:
     """As JSON lines, in place at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    started = path.with_suffix(".part")
-    started.write_bytes(msgspec.json.Encoder().encode_lines(answers))
-    started.replace(path)
+    write_whole(path, msgspec.json.Encoder().encode_lines(answers))
 
 
 def read_answers(path: Path) -> list[Answer]:

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 import anyio
 
+from flowdecode.backend import Load
 from flowdecode.errors import BackendError, NodeError, PlanError
 from flowdecode.explanation import Explanation
 from flowdecode.graph import Graph
@@ -15,7 +16,7 @@ from flowdecode.strategy import Strategy
 from flowdecode_graphs.plato import Plato
 from flowdecode_graphs.sequential import add_answer
 
-__all__ = ["BUSY", "Auto"]
+__all__ = ["BUSY", "PATIENCE", "Auto"]
 
 BUSY = "the engine is too busy for parts to be decoded side by side"
 
@@ -71,17 +72,20 @@ class Auto(Strategy, frozen=True, kw_only=True):
 
     async def _room(self, graph: Graph) -> _Room:
         """What there is room for: one stream, parts side by side, or these with a hedge."""
-        load, queue, lane = None, graph.run.admission, graph.run.executor.lane
+        queue, lane = graph.run.admission, graph.run.executor.lane
+        load: Load | None = None
         with anyio.move_on_after(PATIENCE):
             load = await graph.backend.load()
-        if load is None:
-            return "one stream" if queue.full else "parts" if queue.running >= self.busy else "a hedge"
-        crowded = lane.width is None and load.room(self.crowd) == 1
-        if queue.full or load.waiting or (load.slowdown or 1.0) >= self.slow or crowded:
+        if queue.full:
             return "one stream"
-        lane.narrow(load.room(self.crowd))
-        counted_only = load.slowdown is None
-        return "parts" if counted_only and load.running >= self.busy else "a hedge"
+        if load is None:
+            return "parts" if queue.running >= self.busy else "a hedge"
+        width = load.room(self.crowd)
+        crowded = width == 1 and lane.width is None
+        if load.waiting or crowded or (load.slowdown or 1.0) >= self.slow:
+            return "one stream"
+        lane.narrow(width)
+        return "parts" if load.slowdown is None and load.running >= self.busy else "a hedge"
 
     async def _race(self, graph: Graph) -> None:
         plain = graph.branch(held=True)

@@ -11,7 +11,8 @@ from flowdecode.errors import ConfigurationError, ContextTooLong, RequestRejecte
 from flowdecode.events import AnswerDelta, FellBack, NodeFinished, NodeStarted
 from flowdecode.result import Result
 from flowdecode_backends.scripted import Fault, Reply, Scripted
-from flowdecode_graphs.auto import BUSY, Auto
+from flowdecode_backends.simulated import simulate
+from flowdecode_graphs.auto import BUSY, PATIENCE, Auto
 from flowdecode_graphs.plato import DIRECT, SERIAL
 from tests.graphs.scripts import ANSWER, DIAMOND, PLAIN, PLANNER, part, script
 
@@ -75,6 +76,17 @@ async def test_where_the_connection_s_own_places_are_taken_the_answer_is_plain()
         )
     assert first.text == second.text == PLAIN
     assert (second.strategy, second.fallback_reason) == ("sequential", BUSY)
+
+
+def test_an_engine_that_does_not_tell_its_load_in_time_is_not_waited_for() -> None:
+    class Silent(Scripted):
+        async def load(self) -> Load:
+            await asyncio.sleep(60)
+            return Load(running=0, waiting=0)
+
+    result = simulate(flowdecode.run("Tea or coffee?", backend=Silent(script(plain=SLOW_PLAIN))))
+    assert (result.text, result.strategy) == (ANSWER, "plato")
+    assert PATIENCE <= result.duration < 60
 
 
 async def test_of_an_engine_that_tells_nothing_the_connection_s_own_requests_count() -> None:

@@ -101,7 +101,7 @@ class LanguageModel:
             raise _unsupported(self.name, "its config.json has no max_position_embeddings")
         self.context_length = int(text.max_position_embeddings)
         self.vocabulary = int(text.vocab_size)
-        self.profile = _profile(folder)
+        self.profile = ModelProfile.read(folder)
         generation: Any = self.model.generation_config
         self.stop_ids = self.tokens.stop_ids() | _ids(generation.eos_token_id) | _ids(text.eos_token_id)
         self.defaults = Defaults.of(generation, ends=sorted(self.stop_ids), device=self.device)
@@ -234,16 +234,6 @@ def _not_loaded(path: str, local: bool, error: Exception) -> str:
         f"the hub gave no such model: {reason} Check the name and the network; a model that needs a "
         "permission needs `hf auth login`."
     )
-
-
-def _profile(folder: Path) -> ModelProfile:
-    path = folder / "flowdecode.json"
-    if not path.is_file():
-        return ModelProfile()
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=ModelProfile)
-    except msgspec.DecodeError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
 
 
 def _ids(ids: int | list[int] | None) -> frozenset[int]:

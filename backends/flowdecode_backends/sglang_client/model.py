@@ -85,19 +85,8 @@ def read_model(path: str) -> ServedModel:
         tokenizer=tokenizer,
         vocabulary=int(getattr(text, "vocab_size", 0)) or len(tokenizer),
         context_length=getattr(text, "max_position_embeddings", None),
-        profile=read_profile(folder),
+        profile=ModelProfile.read(folder),
     )
-
-
-def read_profile(folder: Path) -> ModelProfile:
-    """The `flowdecode.json` of a model's folder, where there is one. Raises ConfigurationError."""
-    path = folder / "flowdecode.json"
-    if not path.is_file():
-        return ModelProfile()
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=ModelProfile)
-    except msgspec.DecodeError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
 
 
 _REMEDY = "Follow-up requests may then miss the prefix cache; name the tokenizer: sglang://HOST:PORT?tokenizer=PATH."

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flowdecode.cli.output import remark
+from flowdecode.cli.progress import progress
 from flowdecode.cli.table import print_table
 from flowdecode.errors import ConfigurationError
 
@@ -49,20 +48,21 @@ def calibrate(
     from flowdecode_backends.simulated import simulate as in_virtual_time
     from flowdecode_backends.simulated.calibration import calibrate as measure
     from flowdecode_backends.simulated.calibration import open_engine, probes_of
+    from flowdecode_backends.simulated.fit import solver
 
+    _ = solver()
     engine = open_engine(url)
     out.parent.mkdir(parents=True, exist_ok=True)
 
     async def measured(done: Callable[[], object]) -> Profile:
         async with engine:
-            bar.update(task, total=probes_of(engine, rounds=rounds))
+            bar.begin(probes_of(engine, rounds=rounds))
             told = f"{engine.engine.model}, {machine or platform.platform()}, {datetime.now(UTC):%Y-%m-%d}"
             return await measure(engine, machine=told, rounds=rounds, done=done)
 
-    with _progress() as bar:
-        task = bar.add_task("probes", total=None)
+    with progress("probes") as bar:
         run = in_virtual_time if isinstance(engine, Simulated) else asyncio.run
-        profile = run(measured(lambda: bar.advance(task)))
+        profile = run(measured(bar.done))
     profile.write(out)
     rows = [
         [name, str(fit.measured), f"{fit.median_error:.1%}", f"{fit.largest_error:.1%}"]
@@ -99,10 +99,12 @@ def load(
     numbers = [_positive(number) for number in users.split(",")]
     sweeps: list[Sweep] = []
     out.mkdir(parents=True, exist_ok=True)
-    with _progress() as bar:
-        task = bar.add_task("studies", total=len(urls) * len(variants) * len(numbers))
+    for url in urls:
+        Sweep.check(url)
+    with progress("studies") as bar:
+        bar.begin(len(urls) * len(variants) * len(numbers))
         for url in urls:
-            sweeps.append(Sweep.run(url, variants, numbers, done=lambda: bar.advance(task)))
+            sweeps.append(Sweep.run(url, variants, numbers, done=bar.done))
     (out / "load.json").write_bytes(msgspec.json.format(msgspec.json.encode(sweeps), indent=1) + b"\n")
     (out / "load.md").write_text("\n\n".join(sweep.markdown() for sweep in sweeps) + "\n", encoding="utf-8")
     from flowdecode_backends.simulated.picture import draw
@@ -123,13 +125,3 @@ def _positive(number: str) -> int:
     if found < 1:
         raise ConfigurationError(f"Expected numbers from 1 on, got {number!r} - at --users.")
     return found
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )

@@ -8,7 +8,7 @@ import msgspec
 
 from flowdecode.errors import ConfigurationError
 from flowdecode.plugins import BackendURL, open_strategy
-from flowdecode_backends.simulated.backend import open_simulated
+from flowdecode_backends.simulated.backend import Simulated, open_simulated
 from flowdecode_backends.simulated.study import Point, study
 
 __all__ = ["BASELINE", "Sweep", "Variant"]
@@ -55,18 +55,19 @@ class Sweep(msgspec.Struct, frozen=True):
         done: Callable[[], object] = lambda: None,
     ) -> Sweep:
         """Study every variant with every number of users. Raises ConfigurationError for a wrong URL."""
-        parsed = BackendURL.parse(url)
-        if parsed.scheme != "simulated":
-            raise ConfigurationError(f"Expected a simulated engine, such as 'simulated:', got {url!r}.")
         rows: list[tuple[Point, ...]] = []
         for number in users:
             row: list[Point] = []
             for variant in variants:
-                engine = open_simulated(parsed, api_key=None, headers={})
-                row.append(study(engine, variant.strategy, users=number, width=variant.width))
+                row.append(study(_engine(url), variant.strategy, users=number, width=variant.width))
                 done()
             rows.append(tuple(row))
         return cls(url, tuple(variants), tuple(rows))
+
+    @staticmethod
+    def check(url: str) -> None:
+        """Raises ConfigurationError for a URL that is no simulated engine's."""
+        _ = _engine(url)
 
     def gains(self, variant: int) -> list[float]:
         """How many times as fast as the baseline a variant is, for each number of users."""
@@ -94,3 +95,10 @@ class Sweep(msgspec.Struct, frozen=True):
         header, rows = self.table()
         lines = [header, ["---:"] * len(header), *rows]
         return f"`{self.url}`\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _engine(url: str) -> Simulated:
+    parsed = BackendURL.parse(url)
+    if parsed.scheme != "simulated":
+        raise ConfigurationError(f"Expected a simulated engine, such as 'simulated:', got {url!r}.")
+    return open_simulated(parsed, api_key=None, headers={})

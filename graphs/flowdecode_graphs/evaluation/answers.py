@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -12,6 +11,7 @@ import msgspec
 from flowdecode.errors import ConfigurationError
 from flowdecode.result import Result
 from flowdecode_graphs.evaluation.items import Item
+from flowdecode_graphs.files import write_whole
 
 __all__ = ["Answered", "Choice", "Folder", "Job", "Judgement", "Manifest", "Order", "Settings"]
 
@@ -180,11 +180,4 @@ def _read(path: Path, of: type[Stored]) -> Stored:
 
 
 def _write(path: Path, value: msgspec.Struct) -> None:
-    """All of it or nothing: whoever is killed meanwhile leaves no half of a file behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(value), indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    write_whole(path, msgspec.json.format(msgspec.json.encode(value), indent=1))

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Coroutine, Iterable
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flowdecode.cli.options import AsJson, BackendUrl
 from flowdecode.cli.output import remark, write_json
+from flowdecode.cli.progress import progress, resumable
 from flowdecode.cli.table import print_table
 from flowdecode.errors import ConfigurationError
 from flowdecode.plugins import default_backend_url
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from flowdecode_graphs.evaluation.answers import Folder, Manifest, Settings
     from flowdecode_graphs.evaluation.summary import Summary
     from flowdecode_graphs.evaluation.variants import Variant
@@ -188,10 +184,10 @@ def _begin(
 def _answer(folder: Folder, manifest: Manifest, variants: Iterable[Variant], token_limit: int | None) -> None:
     from flowdecode_graphs.evaluation.runner import Runner
 
-    with _progress("answers") as progress:
-        runner = Runner(folder, manifest, tuple(variants), token_limit=token_limit, done=progress.done)
-        progress.begin(len(runner.pending))
-        _finish(runner.run(), folder)
+    with progress("answers") as bar, resumable(folder.path):
+        runner = Runner(folder, manifest, tuple(variants), token_limit=token_limit, done=bar.done)
+        bar.begin(len(runner.pending))
+        asyncio.run(runner.run())
     if runner.left_out:
         remark(f"{runner.left_out:,} answers were not begun: {token_limit:,} tokens were decoded.")
 
@@ -201,46 +197,10 @@ def _judge(folder: Folder, manifest: Manifest, url: str, concurrency: int) -> No
     from flowdecode_graphs.evaluation.measures import pairs_of
 
     pairs = pairs_of(manifest.items, folder.answers())
-    with _progress("verdicts") as progress:
-        judge = Judge(folder, pairs, url, concurrency=concurrency, done=progress.done)
-        progress.begin(len(judge.pending))
-        _finish(judge.run(), folder)
-
-
-def _finish(work: Coroutine[Any, Any, None], folder: Folder) -> None:
-    """Run to the end; what is done is kept if it is stopped before."""
-    try:
-        asyncio.run(work)
-    except KeyboardInterrupt:
-        remark(f"Stopped. The same command goes on from here: what was done is in {folder.path}.")
-        raise typer.Exit(130) from None
-
-
-class _Progress:
-    """A bar with the time that is left."""
-
-    def __init__(self, bar: Progress, title: str) -> None:
-        self._bar = bar
-        self._task = bar.add_task(title, total=None)
-
-    def begin(self, total: int) -> None:
-        self._bar.update(self._task, total=total)
-
-    def done(self) -> None:
-        self._bar.advance(self._task)
-
-
-@contextmanager
-def _progress(title: str) -> Generator[_Progress]:
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-    with bar:
-        yield _Progress(bar, title)
+    with progress("verdicts") as bar, resumable(folder.path):
+        judge = Judge(folder, pairs, url, concurrency=concurrency, done=bar.done)
+        bar.begin(len(judge.pending))
+        asyncio.run(judge.run())
 
 
 def _report(folder: Folder, *, as_json: bool) -> None:

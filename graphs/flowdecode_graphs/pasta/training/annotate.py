@@ -107,8 +107,8 @@ This can't be used. {reason}
 Write the whole annotated answer again: the same text, character for character, with right tags."""
 
 MARGIN = 256
-REFUSED = "refused by the engine"
 """Tokens that tags may take beside twice those of the answer."""
+REFUSED = "refused by the engine"
 
 
 class Unusable(Exception):

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flowdecode.cli.options import AsJson, BackendUrl
 from flowdecode.cli.output import remark, write, write_json
+from flowdecode.cli.progress import progress, resumable
 from flowdecode.errors import ConfigurationError
 from flowdecode_graphs.atlas import Split
 from flowdecode_graphs.pasta.layout import Form
+from flowdecode_graphs.pasta.training.installed import check_installed
 from flowdecode_graphs.pasta.training.lengths import Lengths
 from flowdecode_graphs.pasta.training.prefer_command import prefer
 from flowdecode_graphs.pasta.training.rows import read_examples, write_examples
 
 __all__ = ["train"]
-
-NEEDED = ("accelerate", "peft", "torch", "transformers")
 
 train = typer.Typer(
     name="train",
@@ -61,7 +57,7 @@ def sft(
     rate: Annotated[float, typer.Option(min=0.0, help="The highest learning rate; it falls to 0.")] = 1e-5,
     optimizer: Annotated[
         Literal["adamw", "muon"],
-        typer.Option(help="muon is for small models; the rest than layers' matrices has 0.15 of its rate."),
+        typer.Option(help="muon suits small models; --rate is then that of the layers' matrices."),
     ] = "adamw",
     main_weight: Annotated[
         float,
@@ -84,7 +80,7 @@ def sft(
     as_json: AsJson = False,
 ) -> None:
     """Train a model on annotated answers. The same command goes on where it was stopped."""
-    _check_installed()
+    check_installed()
     from flowdecode_graphs.pasta.training import sft as stage
 
     settings = stage.Settings(
@@ -142,7 +138,7 @@ def annotate(
     Lengths are counted by the tokenizer of --model, the one to train. The same command goes on where
     it was stopped.
     """
-    _check_installed()
+    check_installed()
     if (answers is None) == (atlas is None):
         raise ConfigurationError("Expected either a FILE of answers or --atlas N, got both or none.")
     count = _counter(model)
@@ -179,11 +175,8 @@ def _annotate_by_model(
             done=bar.done,
         )
         bar.begin(len(annotator.pending))
-        try:
+        with resumable(out):
             asyncio.run(annotator.run())
-        except KeyboardInterrupt:
-            remark(f"Stopped. The same command goes on from here: what was done is in {out}.")
-            raise typer.Exit(130) from None
     for kind, number in annotator.dropped.items():
         remark(f"Dropped {number:,} answers: {kind}. Reasons: {dropped_path(out)}")
     write(f"{annotator.annotated:,} annotated answers: {out}\n")
@@ -196,40 +189,3 @@ def _counter(model: str) -> Callable[[str], int]:
 
     conversation = Conversation(load_tokenizer(model))
     return lambda text: len(conversation.encode(text))
-
-
-class Bar:
-    """A bar with the time that is left."""
-
-    def __init__(self, bar: Progress, title: str) -> None:
-        self._bar = bar
-        self._task = bar.add_task(title, total=None)
-
-    def begin(self, total: int) -> None:
-        self._bar.update(self._task, total=total)
-
-    def done(self) -> None:
-        self._bar.advance(self._task)
-
-
-@contextmanager
-def progress(title: str) -> Generator[Bar]:
-    """A bar on standard error while something is under way."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-    with bar:
-        yield Bar(bar, title)
-
-
-def _check_installed() -> None:
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise ConfigurationError(
-            f"Expected the packages of training, got no {' and no '.join(missing)}. "
-            "Install them: pip install 'flowdecode[train]'."
-        )

@@ -80,7 +80,7 @@ def load_trainable(
     if not plain:
         _add_tags(model, tokenizer, seed)
     stored: DType = "float32" if config.dtype in (None, torch.float32) else "bfloat16"
-    return Trainable(model, tokenizer, _read_profile(folder), stored)
+    return Trainable(model, tokenizer, ModelProfile.read(folder), stored)
 
 
 def load_tokenizer(source: str | Path) -> Any:
@@ -168,13 +168,3 @@ def _loading(source: str | Path) -> Generator[tuple[str, dict[str, Any]]]:
             "Expected a folder with a causal language model and its tokenizer, or the name of one on the "
             f"Hugging Face hub, got {str(source)!r}: {reason}"
         ) from error
-
-
-def _read_profile(folder: Path) -> ModelProfile:
-    path = folder / "flowdecode.json"
-    if not path.is_file():
-        return ModelProfile()
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=ModelProfile)
-    except msgspec.DecodeError as error:
-        raise ConfigurationError(f"{path}: {error}") from None

@@ -29,13 +29,11 @@ class MuonWithAdamW(torch.optim.Optimizer):
                 "Expected matrices in layers and other weights to train, got only one of them - at "
                 "--optimizer muon. Use adamw."
             )
-        rates = {"matrices": rate, "others": OF_MATRICES * rate}
-        super().__init__(
-            [{"params": matrices, "lr": rates["matrices"]}, {"params": others, "lr": rates["others"]}], {}
-        )
+        own = rate, OF_MATRICES * rate
+        super().__init__([{"params": matrices, "lr": own[0]}, {"params": others, "lr": own[1]}], {})
         self._both: list[torch.optim.Optimizer] = [
-            _muon(matrices, lr=rates["matrices"], weight_decay=0.0),
-            torch.optim.AdamW(others, lr=rates["others"], betas=(0.9, 0.95), weight_decay=0.0),
+            _muon(matrices, lr=own[0], weight_decay=0.0),
+            torch.optim.AdamW(others, lr=own[1], betas=(0.9, 0.95), weight_decay=0.0),
         ]
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]

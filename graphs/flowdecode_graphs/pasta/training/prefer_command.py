@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from flowdecode.cli.options import AsJson
-from flowdecode.cli.output import remark, write, write_json
+from flowdecode.cli.output import write, write_json
+from flowdecode.cli.progress import progress, resumable
 from flowdecode.errors import ConfigurationError
 from flowdecode_graphs.pasta.training.bonbon import ALPHA, beta_of
+from flowdecode_graphs.pasta.training.installed import check_installed
 from flowdecode_graphs.pasta.training.pairs import LAMBDAS, read_lambda
 
 if TYPE_CHECKING:
@@ -111,15 +109,11 @@ def prefer(
         if prompts == ATLAS_NAME
         else read_items(prompts, limit=limit)
     )
-    try:
-        from flowdecode_graphs.pasta.training.preferences import Steps
-        from flowdecode_graphs.pasta.training.rounds import Rounds, Settings
-        from flowdecode_graphs.pasta.training.samples import Sampling, url_of
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"Expected the packages of the training, {error.name} is not installed. "
-            "Install them: pip install 'flowdecode[train]'."
-        ) from None
+    check_installed()
+    from flowdecode_graphs.pasta.training.preferences import Steps
+    from flowdecode_graphs.pasta.training.rounds import Rounds, Settings
+    from flowdecode_graphs.pasta.training.samples import Sampling, url_of
+
     settings = Settings(
         model=str(model),
         baseline=None if baseline is None else url_of(baseline),
@@ -146,8 +140,8 @@ def prefer(
         ),
     )
     scorer_of = _scorer(items, judge, concurrency)
-    run = Rounds(out, settings, items, scorer_of, watch=_watch)
-    try:
+    run = Rounds(out, settings, items, scorer_of, watch=progress)
+    with resumable(out):
         told: list[Round] = []
         for done in run.run(weights, rounds):
             told.append(done)
@@ -155,9 +149,6 @@ def prefer(
                 write(_line(done, out))
         if as_json:
             write_json(told)
-    except KeyboardInterrupt:
-        remark(f"Stopped. The same command goes on from here: what was done is in {out}.")
-        raise typer.Exit(130) from None
 
 
 def _scorer(items: Sequence[Item], judge: str | None, concurrency: int) -> Callable[[Progress], Scorer]:
@@ -178,24 +169,3 @@ def _line(done: Round, out: Path) -> str:
         f"well-formed, speedup {done.speedup:.2f}x, quality {done.quality:.3f}; "
         f"{done.pairs:,} pairs of {done.prompts:,} prompts; {out / done.model}\n"
     )
-
-
-class _Stage:
-    """A bar with the time that is left."""
-
-    def __init__(self, bar: Bar, title: str) -> None:
-        self._bar = bar
-        self._task = bar.add_task(title, total=None)
-
-    def begin(self, total: int) -> None:
-        self._bar.update(self._task, total=total)
-
-    def done(self) -> None:
-        self._bar.advance(self._task)
-
-
-@contextmanager
-def _watch(title: str) -> Generator[_Stage]:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        yield _Stage(bar, title)

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 import torch
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback
 
+from flowdecode_graphs.files import write_whole
 from flowdecode_graphs.pasta.training.batches import ByLength
 from flowdecode_graphs.pasta.training.bonbon import ALPHA, bonbon_loss
 from flowdecode_graphs.pasta.training.collate import Batch, Collator, Encoded, token_log_probs
-from flowdecode_graphs.pasta.training.trainer import check_finite, checkpoint, fast_in_bfloat16, on_one_device
+from flowdecode_graphs.pasta.training.trainer import arguments_of, check_finite, checkpoint, in_bfloat16
 
 __all__ = ["EncodedPair", "Preferring", "Steps", "log_probs", "reference_log_probs", "train"]
 
@@ -63,7 +64,7 @@ def log_probs(model: Any, pairs: Sequence[EncodedPair], steps: Steps) -> list[tu
     order = sorted(range(len(pairs)), key=lambda index: pairs[index].length)
     device = model.device
     model.eval()
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=_in_bfloat16(steps)):
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16(steps.bf16)):
         for first in range(0, len(order), steps.at_once):
             chosen = order[first : first + steps.at_once]
             batch = {name: tensor.to(device) for name, tensor in _collate([pairs[i] for i in chosen]).items()}
@@ -80,10 +81,7 @@ def reference_log_probs(
     if path.exists():
         return msgspec.json.decode(path.read_bytes(), type=list[tuple[float, float]])
     found = log_probs(model, pairs, steps)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.new")
-    new.write_bytes(msgspec.json.encode(found))
-    new.replace(path)
+    write_whole(path, msgspec.json.encode(found))
     return found
 
 
@@ -104,26 +102,18 @@ def train(
     reference = reference_log_probs(model, pairs, folder / "reference.json", steps)
     examples = [_Referred(*both) for both in zip(pairs, reference, strict=True)]
     at_once = max(size for size in range(1, min(steps.at_once, steps.batch) + 1) if steps.batch % size == 0)
-    arguments = TrainingArguments(
-        output_dir=str(folder / "checkpoints"),
-        max_steps=math.ceil(len(pairs) / steps.batch) * steps.epochs,
-        per_device_train_batch_size=at_once,
-        gradient_accumulation_steps=steps.batch // at_once,
-        learning_rate=steps.rate,
-        lr_scheduler_type="linear",
-        weight_decay=0.0,
+    arguments = arguments_of(
+        folder,
+        steps=math.ceil(len(pairs) / steps.batch) * steps.epochs,
+        batch=at_once,
+        rate=steps.rate,
         seed=steps.seed,
-        bf16=_in_bfloat16(steps),
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(),
-        remove_unused_columns=False,
+        bf16=in_bfloat16(steps.bf16),
         save_steps=steps.save_steps,
-        save_total_limit=2,
+        gradient_accumulation_steps=steps.batch // at_once,
         logging_strategy="no",
         disable_tqdm=True,
-        report_to="none",
     )
-    arguments = on_one_device(arguments)
     trainer = _preferring(
         model=model, args=arguments, data_collator=_collate_referred, train_dataset=examples
     )
@@ -185,7 +175,3 @@ def _collate_referred(examples: Sequence[_Referred]) -> Batch:
     batch = _collate([example.pair for example in examples])
     batch["reference"] = torch.tensor([example.reference for example in examples]).T.contiguous()
     return batch
-
-
-def _in_bfloat16(steps: Steps) -> bool:
-    return fast_in_bfloat16() if steps.bf16 is None else steps.bf16

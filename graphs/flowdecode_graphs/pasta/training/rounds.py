@@ -28,6 +28,7 @@ from flowdecode.flow import Flow
 from flowdecode.result import Result
 from flowdecode_graphs.evaluation.answers import Folder
 from flowdecode_graphs.evaluation.items import Item
+from flowdecode_graphs.files import write_whole
 from flowdecode_graphs.pasta.layout import Said, lay_out
 from flowdecode_graphs.pasta.training.collate import Encoded, encode_layout
 from flowdecode_graphs.pasta.training.conversation import Conversation
@@ -298,8 +299,4 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _write(path: Path, lines: Iterable[object]) -> None:
-    """All of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.new")
-    new.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-    new.replace(path)
+    write_whole(path, msgspec.json.Encoder().encode_lines(lines))

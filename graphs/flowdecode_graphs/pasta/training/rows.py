@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from flowdecode.errors import ConfigurationError
+from flowdecode_graphs.files import write_whole
 
 __all__ = ["Example", "append_example", "mend", "read_examples", "write_examples"]
 
@@ -43,10 +44,7 @@ def read_examples(path: Path) -> list[Example]:
 
 def write_examples(path: Path, examples: Iterable[Example]) -> None:
     """Replace the file; whoever reads it meanwhile sees the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.new")
-    new.write_bytes(b"".join(map(_line, examples)))
-    new.replace(path)
+    write_whole(path, b"".join(map(_line, examples)))
 
 
 def append_example(path: Path, example: Example) -> None:
@@ -57,13 +55,24 @@ def append_example(path: Path, example: Example) -> None:
 
 
 def mend(path: Path) -> None:
-    """Cut off a last line that was not written to its end, so that lines can be added."""
+    """End the last line, or cut it off where it was not written to its end, so that lines can be added."""
     if path.exists():
         content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
+        last = content[content.rfind(b"\n") + 1 :]
+        if last:
+            ended = b"\n" if _is_json(last) else b""
             with path.open("r+b") as file:
-                file.truncate(whole)
+                file.seek(len(content) if ended else len(content) - len(last))
+                file.write(ended)
+                file.truncate()
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeError):
+        return False
+    return True
 
 
 def _line(example: Example) -> bytes:

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
-import torch
 from transformers import TrainingArguments
 
 from flowdecode.errors import ConfigurationError, PlanSyntaxError
+from flowdecode_graphs.files import write_whole
 from flowdecode_graphs.pasta.layout import Form
 from flowdecode_graphs.pasta.training.adapters import with_adapters
 from flowdecode_graphs.pasta.training.collate import Encoded, encode
@@ -24,11 +24,11 @@ from flowdecode_graphs.pasta.training.rows import Example, read_examples
 from flowdecode_graphs.pasta.training.trainer import (
     LOGGED,
     OptimizerName,
+    arguments_of,
     check_finite,
     checkpoint,
-    fast_in_bfloat16,
+    in_bfloat16,
     new_trainer,
-    on_one_device,
 )
 
 __all__ = ["Encoding", "Settings", "Trained", "encode_all", "train"]
@@ -95,20 +95,9 @@ def train(data: Path, out: Path, settings: Settings, *, validation: Path | None 
 
     Raises ConfigurationError where the model or the data can't be used, or `out` holds another training.
     """
-    examples = read_examples(data)
     trainable = load_trainable(settings.model, plain=settings.plain, dtype=settings.dtype, seed=settings.seed)
-    told = encode_all(examples, trainable, settings)
-    if not told.examples:
-        raise ConfigurationError(
-            f"Expected examples to train on, got none - in {data}; dropped: {dict(told.dropped)}."
-        )
-    for reason, count in told.dropped.items():
-        _log.warning(
-            "Dropped %d of %d examples: %s.", count, len(told.examples) + told.dropped.total(), reason
-        )
-    held_out = (
-        None if validation is None else encode_all(read_examples(validation), trainable, settings).examples
-    )
+    told = _encoded(data, trainable, settings)
+    held_out = None if validation is None else _encoded(validation, trainable, settings).examples
     model = trainable.model
     if settings.lora is not None:
         model = with_adapters(trainable, settings.lora, settings.seed)
@@ -159,32 +148,36 @@ def encode_all(examples: Iterable[Example], trainable: Trainable, settings: Sett
     return told
 
 
+def _encoded(path: Path, trainable: Trainable, settings: Settings) -> Encoding:
+    """The examples of a file; what is dropped is said. Raises ConfigurationError where nothing is left."""
+    told = encode_all(read_examples(path), trainable, settings)
+    if not told.examples:
+        raise ConfigurationError(
+            f"Expected examples to train on, got none - in {path}; dropped: {dict(told.dropped)}."
+        )
+    for reason, count in told.dropped.items():
+        total = len(told.examples) + told.dropped.total()
+        _log.warning("Dropped %d of %d examples of %s: %s.", count, total, path, reason)
+    return told
+
+
 def _arguments(out: Path, settings: Settings, examples: int, *, validated: bool) -> TrainingArguments:
     steps = settings.steps or math.ceil(math.ceil(examples / settings.batch) * settings.epochs)
-    return on_one_device(
-        TrainingArguments(
-            output_dir=str(out / "checkpoints"),
-            max_steps=steps,
-            per_device_train_batch_size=settings.batch,
-            per_device_eval_batch_size=settings.batch,
-            learning_rate=settings.rate,
-            lr_scheduler_type="linear",
-            warmup_steps=round(WARM_UP * steps),
-            weight_decay=0.0,
-            seed=settings.seed,
-            bf16=fast_in_bfloat16() if settings.bf16 is None else settings.bf16,
-            use_cpu=not torch.cuda.is_available(),
-            dataloader_pin_memory=torch.cuda.is_available(),
-            remove_unused_columns=False,
-            logging_steps=min(LOGGED, steps),
-            save_steps=settings.save_steps,
-            save_total_limit=2,
-            eval_strategy="steps" if validated else "no",
-            eval_steps=settings.save_steps,
-            prediction_loss_only=True,
-            report_to="none",
-            logging_nan_inf_filter=False,
-        )
+    return arguments_of(
+        out,
+        steps=steps,
+        batch=settings.batch,
+        rate=settings.rate,
+        seed=settings.seed,
+        bf16=in_bfloat16(settings.bf16),
+        save_steps=settings.save_steps,
+        per_device_eval_batch_size=settings.batch,
+        warmup_steps=round(WARM_UP * steps),
+        logging_steps=min(LOGGED, steps),
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if validated else "no",
+        eval_steps=settings.save_steps,
+        prediction_loss_only=True,
     )
 
 
@@ -198,8 +191,4 @@ def _claim(out: Path, settings: Settings, data: Path) -> None:
             f"Expected the settings and the data with which this training began, got others - at {path}. "
             "Name another folder, or remove this one."
         )
-    out.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        new = path.with_name("sft.json.new")
-        new.write_bytes(note)
-        new.replace(path)
+    write_whole(path, note)

@@ -20,11 +20,11 @@ __all__ = [
     "LOGGED",
     "OptimizerName",
     "Supervised",
+    "arguments_of",
     "check_finite",
     "checkpoint",
-    "fast_in_bfloat16",
+    "in_bfloat16",
     "new_trainer",
-    "on_one_device",
 ]
 
 OptimizerName = Literal["adamw", "muon"]
@@ -128,8 +128,28 @@ def checkpoint(out: Path) -> Path | None:
     return None
 
 
-def on_one_device(arguments: TrainingArguments) -> TrainingArguments:
-    """A batch, its mask and its loss are of one device, however many there are."""
+def arguments_of(
+    out: Path, *, steps: int, batch: int, rate: float, seed: int, bf16: bool, save_steps: int, **others: Any
+) -> TrainingArguments:
+    """What all trainings share: a rate that falls to 0 in a line, checkpoints in `out`, one device."""
+    arguments = TrainingArguments(
+        output_dir=str(out / "checkpoints"),
+        max_steps=steps,
+        per_device_train_batch_size=batch,
+        learning_rate=rate,
+        lr_scheduler_type="linear",
+        weight_decay=0.0,
+        seed=seed,
+        bf16=bf16,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        save_steps=save_steps,
+        save_total_limit=2,
+        report_to="none",
+        **others,
+    )
+    # A batch, its mask and its loss are of one device, however many there are.
     arguments._n_gpu = min(1, arguments.n_gpu)  # pyright: ignore[reportPrivateUsage]
     return arguments
 
@@ -143,8 +163,10 @@ def check_finite(model: Any, folder: Path) -> None:
             )
 
 
-def fast_in_bfloat16() -> bool:
-    """Whether the processor multiplies in bfloat16."""
+def in_bfloat16(wanted: bool | None) -> bool:
+    """Whether products are in bfloat16: as is wanted, else where the processor is fast at that."""
+    if wanted is not None:
+        return wanted
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
     capabilities: Any = getattr(torch.cpu, "get_capabilities", None)

@@ -11,7 +11,7 @@ import pytest
 from flowdecode.cli import main
 from flowdecode_backends.scripted import Reply
 from flowdecode_graphs.pasta.document import Document
-from flowdecode_graphs.pasta.training import command
+from flowdecode_graphs.pasta.training import installed
 from flowdecode_graphs.pasta.training.rows import Example, read_examples, write_examples
 
 pytest.importorskip("peft")
@@ -77,11 +77,18 @@ def test_annotate_wants_one_source(
     assert "Expected either a FILE of answers or --atlas N" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("stage", ["sft", "annotate"])
+@pytest.mark.parametrize(
+    "stage",
+    [("sft", "x.jsonl"), ("annotate", "x.jsonl"), ("prefer", "--prompts", "atlas", "--scorer", "atlas")],
+    ids=lambda stage: stage[0],
+)
 def test_what_is_not_installed_is_named_with_the_remedy(
-    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stage: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(command, "NEEDED", ("torch", "no_such_package"))
-    assert train(stage, "x.jsonl", "--model", "base", "--out", tmp_path / "out") == 2
+    monkeypatch.setattr(installed, "NEEDED", ("torch", "no_such_package"))
+    assert train(*stage, "--model", "base", "--out", tmp_path / "out") == 2
     told = capsys.readouterr().err
     assert "got no no_such_package. Install them: pip install 'flowdecode[train]'" in told

@@ -64,3 +64,6 @@ def test_a_line_that_was_broken_off_is_cut_off(tmp_path: Path) -> None:
     assert path.read_bytes() == whole
     mend(path)
     assert path.read_bytes() == whole
+    path.write_bytes(whole.rstrip(b"\n"))
+    mend(path)
+    assert path.read_bytes() == whole, "it was complete but for its end"

@@ -212,6 +212,13 @@ def test_what_can_t_be_trained_on_is_dropped_and_said(model: Path, tmp_path: Pat
         sft.train(tmp_path / "nothing.jsonl", tmp_path / "empty", settings(model))
 
 
+def test_a_validation_of_which_nothing_is_left_is_refused(model: Path, data: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jsonl"
+    write_examples(broken, [Example("Tea?", "<async>Tea.</async>")])
+    with pytest.raises(ConfigurationError, match=r"Expected examples to train on, got none - in .*broken"):
+        sft.train(data, tmp_path / "out", settings(model), validation=broken)
+
+
 def test_one_folder_holds_one_training(model: Path, data: Path, tmp_path: Path) -> None:
     sft.train(data, tmp_path / "out", settings(model, steps=1))
     for changes in ({"rate": 1.0}, {"plain": True}):
