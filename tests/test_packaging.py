@@ -36,6 +36,19 @@ LOADED_LATE = {
     "transformers",
     "typer",
 }
+EXTRA = {
+    "accelerate",
+    "datasets",
+    "matplotlib",
+    "numpy",
+    "openai",
+    "peft",
+    "scipy",
+    "sklearn",
+    "torch",
+    "transformers",
+}
+"""What only extras bring."""
 MOST_PUBLIC_NAMES = 25
 
 
@@ -125,6 +138,26 @@ def test_import_of_flowdecode_loads_nothing_heavy(tmp_path: Path) -> None:
     assert "flowdecode" in loaded
     late = [module for module in loaded if any(f"{module}.".startswith(f"{name}.") for name in LOADED_LATE)]
     assert late == []
+
+
+def test_commands_load_with_the_core_packages_alone(tmp_path: Path) -> None:
+    """What an extra brings is asked for by name when a command runs, and not met as a traceback."""
+    script = f"""
+import importlib.metadata, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {sorted(EXTRA)!r}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+for command in importlib.metadata.entry_points(group="flowdecode.commands"):
+    command.load()
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
 
 
 @pytest.mark.parametrize("name", PUBLIC_MODULES)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Estimate", "Mean", "estimate"]
+from flowdecode_graphs.evaluation.measures import Mean
 
-Mean = Literal["geometric", "arithmetic"]
+__all__ = ["Estimate", "estimate"]
 
 RESAMPLES = 2_000
 CONFIDENCE = 0.95

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -14,12 +14,13 @@ from flowdecode.result import Result
 from flowdecode_graphs.atlas import score
 from flowdecode_graphs.atlas.sections import cross_section_repetition, split_sections
 from flowdecode_graphs.evaluation.answers import Answered
-from flowdecode_graphs.evaluation.estimates import Mean
 from flowdecode_graphs.evaluation.items import Item
 from flowdecode_graphs.evaluation.variants import BASELINE
 from flowdecode_graphs.plato.grammar import PLAN_GRAMMAR
 
-__all__ = ["MEASURES", "Measure", "Pair", "exact_score", "pairs_of", "ran_in_parallel"]
+__all__ = ["MEASURES", "Mean", "Measure", "Pair", "exact_score", "pairs_of", "ran_in_parallel"]
+
+Mean = Literal["geometric", "arithmetic"]
 
 
 class Pair(NamedTuple):

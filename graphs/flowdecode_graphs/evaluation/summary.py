@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from flowdecode_graphs.evaluation.answers import Folder, Manifest
-from flowdecode_graphs.evaluation.estimates import Estimate, Mean, estimate
-from flowdecode_graphs.evaluation.measures import MEASURES, Pair, pairs_of
-from flowdecode_graphs.evaluation.quality import Quality, by_exact_score, by_judge, qualities
+from flowdecode_graphs.evaluation.estimates import Estimate, estimate
+from flowdecode_graphs.evaluation.measures import MEASURES, Mean, Pair, pairs_of
+from flowdecode_graphs.evaluation.quality import Quality, qualities
 from flowdecode_graphs.evaluation.router import ROUTE, Routing, routings
 from flowdecode_graphs.evaluation.variants import ABLATIONS, BASELINE
+from flowdecode_graphs.evaluation.verdicts import by_exact_score, by_judge
 
 __all__ = ["Ablated", "Extreme", "Row", "Summary", "summarize"]
 

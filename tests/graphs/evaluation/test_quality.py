@@ -10,9 +10,10 @@ from flowdecode_graphs.evaluation.answers import Folder, Manifest
 from flowdecode_graphs.evaluation.items import Item
 from flowdecode_graphs.evaluation.judge import Judge, read_choice
 from flowdecode_graphs.evaluation.measures import exact_score, pairs_of
-from flowdecode_graphs.evaluation.quality import by_exact_score, by_judge, qualities
+from flowdecode_graphs.evaluation.quality import qualities
 from flowdecode_graphs.evaluation.runner import Runner
 from flowdecode_graphs.evaluation.variants import open_variants
+from flowdecode_graphs.evaluation.verdicts import by_exact_score, by_judge
 from tests.graphs.evaluation.engines import Engine, begin, items_of
 from tests.graphs.scripts import script
 

@@ -18,7 +18,7 @@ from flowdecode_graphs.evaluation.answers import Folder, Judgement
 from flowdecode_graphs.evaluation.items import Item
 from flowdecode_graphs.evaluation.judge import Judge
 from flowdecode_graphs.evaluation.measures import Pair
-from flowdecode_graphs.evaluation.quality import by_judge
+from flowdecode_graphs.evaluation.verdicts import by_judge
 from flowdecode_graphs.pasta.training.samples import Sample
 
 __all__ = ["AtlasScorer", "JudgeScorer", "Score", "Scorer", "check_atlas", "score_all"]
