@@ -67,7 +67,7 @@ class ModelProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strategies: tuple[str, ...] = ()
     """The strategies that the model was trained for, best first."""
     tags: dict[str, int] = {}
-    """Token ids of PASTA-LANG's tags."""
+    """Token ids of PASTA-LANG's tags, and of the attributes of a promise that are tokens made for them."""
 
     @classmethod
     def read(cls, folder: Path) -> ModelProfile:

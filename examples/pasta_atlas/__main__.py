@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from flowdecode_graphs.pasta import Pasta
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 Folder = Annotated[Path, typer.Argument(help="Where data, models and answers are.")]
+SHIPPED = Path("backends/flowdecode_backends/demo/pasta")
 DEMO = {"sequential": "sequential", "skeleton": "skeleton", "plato": "plato"}
 """The demo model's strategies, as points beside."""
 
@@ -84,6 +86,20 @@ def report(
     typer.echo(frontier.written(rows))
     if picture is not None:
         frontier.draw(rows, picture)
+
+
+@app.command()
+def ship(
+    folder: Folder, target: Annotated[Path, typer.Argument(help="Where the model goes.")] = SHIPPED
+) -> None:
+    """Copy the model that is the fastest within 0.02 of the baseline's quality."""
+    places = recipe.models(folder)
+    name = frontier.fastest(frontier.read_rows(folder), recipe.CANDIDATES)
+    if name is None:
+        raise typer.BadParameter("Expected a model within 0.02 of the baseline's quality, got none.")
+    ignored = shutil.ignore_patterns(*recipe.NOTES)
+    shutil.copytree(places[name], target, ignore=ignored, dirs_exist_ok=True)
+    typer.echo(f"{name}: {target}")
 
 
 def _strategy(name: str) -> str | Strategy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ import msgspec
 from examples.pasta_atlas.measure import Answer, read_answers
 from flowdecode_graphs.evaluation.estimates import Estimate, estimate
 
-__all__ = ["BASELINE", "Row", "draw", "read_rows", "written"]
+__all__ = ["BASELINE", "Row", "draw", "fastest", "read_rows", "written"]
 
 BASELINE = "baseline"
 """The same data with the tags stripped, the same steps; decoded sequentially."""
+ALLOWED = 0.02
+"""By how much a model's quality may be below the baseline's to be shipped."""
 QUALITY, LOCAL, SGLANG = "quality", "pace-local", "pace-sglang"
 """The folders of answers: many at a time; one at a time on either engine."""
 
@@ -80,6 +82,13 @@ def _known(found: Estimate | None) -> Estimate:
     if found is None:
         raise ValueError("Expected answers, got an empty file.")
     return found
+
+
+def fastest(rows: Sequence[Row], names: Collection[str]) -> str | None:
+    """Of these models, the one of the highest theoretical speedup with the baseline's quality, or nearly."""
+    least = rows[0].quality.value - ALLOWED
+    good = [row for row in rows if row.name in names and row.quality.value >= least]
+    return max(good, key=lambda row: row.theoretical.value).name if good else None
 
 
 def written(rows: Sequence[Row]) -> str:

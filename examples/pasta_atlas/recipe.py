@@ -9,40 +9,59 @@ from pathlib import Path
 
 from flowdecode_backends.local.bundled import bundled
 
-__all__ = ["ABLATIONS", "LAMBDAS", "REQUESTS", "ROUNDS", "models", "prefer", "supervise"]
+__all__ = [
+    "ABLATIONS",
+    "CANDIDATES",
+    "LAMBDAS",
+    "NOTES",
+    "REQUESTS",
+    "ROUNDS",
+    "models",
+    "prefer",
+    "supervise",
+]
 
-EXAMPLES = 6_400
+EXAMPLES = 25_600
+"""For the baseline and the first stage."""
+ABLATED = 9_600
+"""For each of the ablations: their first ones."""
 REQUESTS = "stage 1, requests"
 """The one that learns what re-prompting sends."""
 SUPERVISED = ["--epochs", "1", "--optimizer", "muon", "--rate", "0.01", "--main-weight", "5"]
 PREFERRED = ["--limit", "240", "--samples", "4", "--rate", "2e-4", "--epochs", "2"]
 ROUNDS = 2
 LAMBDAS = ("1", "4", "inf")
+STAGES: dict[str, tuple[list[str], list[str]]] = {
+    "baseline": ([], ["--plain"]),
+    "stage 1": ([], []),
+    REQUESTS: ([], ["--form", "causal"]),
+}
+"""What is told to annotate and to sft."""
 ABLATIONS: dict[str, tuple[list[str], list[str]]] = {
+    "positions in tens": ([], []),
     "positions exact": (["--lengths", "exact"], ["--exact"]),
     "positions fixed": (["--lengths", "fixed"], []),
     "without topic": (["--no-topic"], []),
     "without sync": (["--no-sync"], []),
 }
-"""What is told to annotate and to sft, each retrained; supervised only is stage 1 itself."""
+"""The same, each retrained; positions in tens is what the others differ from, supervised only is stage 1."""
+CANDIDATES = ("stage 1", *(f"lambda {each}, round {n}" for each in LAMBDAS for n in range(1, ROUNDS + 1)))
+"""What may be shipped."""
+NOTES = ("checkpoints", "sft.json", "steps.json")
+"""What a training leaves in its folder beside the model."""
 
 
 def supervise(folder: Path, names: Sequence[str] = ()) -> None:
     """The first stage: the baseline, stage 1, and the ablations; those of `names`, or all."""
-    ways: dict[str, tuple[list[str], list[str]]] = {
-        "baseline": ([], ["--plain"]),
-        "stage 1": ([], []),
-        REQUESTS: ([], ["--form", "causal"]),
-        **ABLATIONS,
-    }
     start = str(bundled("atlas"))
-    for name, (annotated, trained) in ways.items():
+    for name, (annotated, trained) in (STAGES | ABLATIONS).items():
         if names and name not in names:
             continue
-        data = folder / "data" / f"{'-'.join(annotated).strip('-') or 'tens'}.jsonl"
+        count = EXAMPLES if name in STAGES else ABLATED
+        data = folder / "data" / f"{count}{''.join(annotated)}.jsonl"
         if not data.exists():
             data.parent.mkdir(parents=True, exist_ok=True)
-            examples = ["--atlas", str(EXAMPLES), "--seed", "1", *annotated]
+            examples = ["--atlas", str(count), "--seed", "1", *annotated]
             _run("annotate", *examples, "--model", start, "--out", str(data))
         _run("sft", str(data), "--model", start, "--out", str(folder / name), *SUPERVISED, *trained)
 
@@ -56,7 +75,7 @@ def prefer(folder: Path, weights: Sequence[str] = LAMBDAS) -> None:
 
 def models(folder: Path) -> dict[str, Path]:
     """The folders of all models that are there, by what they are called in the table."""
-    found = {name: folder / name for name in ("baseline", "stage 1", REQUESTS, *ABLATIONS)}
+    found = {name: folder / name for name in STAGES | ABLATIONS}
     for weight in LAMBDAS:
         for number in range(1, ROUNDS + 1):
             path = folder / "preferred" / f"lambda-{weight}" / f"round-{number}" / "model"

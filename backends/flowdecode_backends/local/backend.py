@@ -40,7 +40,8 @@ T = TypeVar("T")
 class Local:
     """A model in this process. All that name the same weights, dtype and device share one engine.
 
-    The first one that is entered loads the model, which stays until the process ends.
+    The first one that is entered loads the model. It stays when nobody uses it any more, until another
+    model is loaded.
     """
 
     def __init__(self, source: Source, *, memory: int | None = None, threads: int | None = None) -> None:
@@ -50,6 +51,7 @@ class Local:
         self._threads = threads
         self._engine: Engine | None = None
         self._facts: EngineFacts | None = None
+        self._entered = 0
 
     @property
     def shared(self) -> Engine:
@@ -65,7 +67,10 @@ class Local:
         return self._facts
 
     async def __aenter__(self) -> Local:
-        self._engine = engine = await asyncio.to_thread(open_engine, self.source, self._memory, self._threads)
+        self._engine = engine = await asyncio.to_thread(
+            open_engine, self.source, self._memory, self._threads, user=self
+        )
+        self._entered += 1
         self._tokens = ChatTokens(engine.model.tokens.tokenizer, engine.model.name)
         self._facts = EngineFacts(
             model=engine.model.name,
@@ -89,7 +94,9 @@ class Local:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        return None
+        self._entered -= 1
+        if not self._entered:
+            self.shared.users.discard(self)
 
     def decode(self, request: Request) -> LocalStream[Delta]:
         return LocalStream(
@@ -221,19 +228,24 @@ def _not_entered() -> ConfigurationError:
     return ConfigurationError("Expected a backend that was entered. Use `async with`, or a Flow.")
 
 
-def open_engine(source: Source, memory: int | None, threads: int | None) -> Engine:
-    """The engine of these weights, loaded if it is not there yet. Raises ConfigurationError."""
+def open_engine(source: Source, memory: int | None, threads: int | None, *, user: object) -> Engine:
+    """The engine of these weights, loaded in place of those that nobody uses if it is not there yet.
+
+    Raises ConfigurationError.
+    """
     source = source.resolved()
     with _opening:
         engine = _engines.get(source)
         if engine is None:
-            engine = Engine(LanguageModel(source), memory or DEFAULT_MEMORY, threads)
-            _engines[source] = engine
+            for unused in [each for each, loaded in _engines.items() if not loaded.users]:
+                _engines.pop(unused).stop()
+            engine = _engines[source] = Engine(LanguageModel(source), memory or DEFAULT_MEMORY, threads)
         elif memory not in (None, engine.memory):
             raise ConfigurationError(
                 f"Expected the memory limit that {source.path} was loaded with in this process, "
                 f"{engine.memory:,} bytes, got {memory:,} - at `memory`."
             )
+        engine.users.add(user)
         return engine
 
 

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import logging
 import threading
+import weakref
 from collections import Counter, defaultdict
 
 import torch
@@ -52,6 +53,8 @@ class Engine:
         self.memory = memory
         self.pool = Pool(memory // model.bytes_per_slot, MOST_THREADS)
         self.context_length = min(model.context_length, self.pool.slots)
+        self.users: weakref.WeakSet[object] = weakref.WeakSet()
+        """Who has it open."""
         self.steps = 0
         """Forward passes so far."""
         self._threads = threads
@@ -79,7 +82,7 @@ class Engine:
         """Queue a job; from any thread."""
         with self._changed:
             if self._stopping:
-                raise BackendUnavailable("The local engine was stopped: the process is about to end.")
+                raise BackendUnavailable("The local engine was stopped.")
             self._inbox.append(job)
             self._changed.notify()
 
@@ -95,6 +98,7 @@ class Engine:
             self._stopping = True
             self._changed.notify()
         self._thread.join()
+        atexit.unregister(self.stop)
 
     def _run(self) -> None:
         if self._threads is not None:

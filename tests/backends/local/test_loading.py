@@ -12,6 +12,7 @@ import flowdecode
 from flowdecode.errors import ConfigurationError
 from flowdecode.plugins import BackendURL, open_backend
 from flowdecode_backends.local import bundled, open_local
+from flowdecode_backends.local.backend import Local
 from tests.backends.local.models import SIZE, save
 from tests.backends.local.tokenizers import make_tokenizer
 
@@ -21,8 +22,12 @@ transformers: Any = pytest.importorskip("transformers")
 pytestmark = pytest.mark.anyio
 
 
+def opened(path: object) -> Local:
+    return open_local(BackendURL.parse(f"local:{path}?threads=1"), api_key=None, headers={})
+
+
 async def load(path: object) -> None:
-    async with open_local(BackendURL.parse(f"local:{path}?threads=1"), api_key=None, headers={}):
+    async with opened(path):
         pass
 
 
@@ -149,3 +154,19 @@ async def test_loading_shows_its_progress(
     captured = capfd.readouterr()
     assert "100%" in captured.err
     assert captured.out == ""
+
+
+async def test_an_engine_that_nobody_uses_goes_when_another_model_is_loaded(tmp_path: Path) -> None:
+    used, unused, other = (save(tmp_path / name, "llama") for name in ("used", "unused", "other"))
+    async with opened(used) as backend:
+        engine = backend.shared
+        async with backend:
+            pass  # entered twice and left once: it is still in use
+        async with opened(unused) as first:
+            pass
+        async with opened(unused) as second:
+            assert second.shared is first.shared
+        async with opened(other), opened(unused) as third:
+            assert third.shared is not first.shared
+        async with opened(used) as again:
+            assert again.shared is engine

@@ -112,9 +112,10 @@ def save_model(trained: Trainable, folder: Path, *, plain: bool = False, dtype: 
 
 
 def tag_ids(tokenizer: Any) -> dict[str, int]:
-    """The id of every tag that is one token."""
+    """The id of every tag that is one token, and of every attribute that was made one."""
     known: dict[str, int] = tokenizer.get_vocab()
-    return {tag: known[tag] for tag in TAGS if tag in known}
+    added = tokenizer.get_added_vocab()
+    return {text: known[text] for text in (*TAGS, *ATTRIBUTES) if text in (known if text in TAGS else added)}
 
 
 def new_ids(tokenizer: Any) -> list[int]:

@@ -92,7 +92,8 @@ async def test_what_is_saved_is_loaded_by_the_engine_and_by_transformers(dtype: 
         profile = backend.engine.profile
     assert profile.strategies == ("pasta",)
     assert profile.prompts == {"plan": "Plan:"}
-    assert profile.tags == {tag: VOCABULARY + number for number, tag in enumerate(TAGS)}
+    known = (*TAGS, *models.ATTRIBUTES)  # all were spelt in so small a vocabulary
+    assert profile.tags == {text: VOCABULARY + number for number, text in enumerate(known)}
 
 
 def test_a_plain_model_declares_nothing(tmp_path: Path) -> None:
