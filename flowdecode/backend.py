@@ -68,6 +68,8 @@ class ModelProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The strategies that the model was trained for, best first."""
     tags: dict[str, int] = {}
     """Token ids of PASTA-LANG's tags, and of the attributes of a promise that are tokens made for them."""
+    shared_kv: bool = True
+    """Whether it was trained for PASTA's threads over one KV cache; else each is a request of its own."""
 
     @classmethod
     def read(cls, folder: Path) -> ModelProfile:

@@ -12,8 +12,6 @@ import typer
 from examples.pasta_atlas import frontier, recipe
 from examples.pasta_atlas.measure import answer_all, read_answers, time_each, write_answers
 from examples.pasta_atlas.split import proof_questions
-from flowdecode.strategy import Strategy
-from flowdecode_graphs.pasta import Pasta
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -43,9 +41,7 @@ def prefer(
 @app.command()
 def measure(folder: Folder) -> None:
     """Have every model answer the frozen questions, many at a time: quality, tokens and span."""
-    ways: dict[str, tuple[str, str | Strategy]] = {
-        name: (f"local:{path}", _strategy(name)) for name, path in recipe.models(folder).items()
-    }
+    ways = {name: (f"local:{path}", _strategy(name)) for name, path in recipe.models(folder).items()}
     ways |= {f"demo model, {name}": ("local:@atlas", strategy) for name, strategy in DEMO.items()}
     for name, (backend, strategy) in ways.items():
         path = folder / frontier.QUALITY / f"{name}.jsonl"
@@ -79,22 +75,25 @@ def pace(
 
 @app.command()
 def report(
-    folder: Folder, picture: Annotated[Path | None, typer.Option(help="Of the frontier.")] = None
+    folder: Folder,
+    picture: Annotated[Path | None, typer.Option(help="Of the frontier, without ablations.")] = None,
 ) -> None:
     """Print the table, and draw the frontier."""
     rows = frontier.read_rows(folder)
     typer.echo(frontier.written(rows))
     if picture is not None:
-        frontier.draw(rows, picture)
+        frontier.draw([row for row in rows if row.name not in recipe.ABLATIONS], picture)
 
 
 @app.command()
 def ship(
     folder: Folder, target: Annotated[Path, typer.Argument(help="Where the model goes.")] = SHIPPED
 ) -> None:
-    """Copy the model that is the fastest within 0.02 of the baseline's quality."""
+    """Copy the model that is the fastest within 0.02 of the baseline's quality, once `pace` timed them."""
     places = recipe.models(folder)
-    name = frontier.fastest(frontier.read_rows(folder), recipe.CANDIDATES)
+    name = frontier.fastest(
+        frontier.read_rows(folder), places.keys() - {frontier.BASELINE, *recipe.ABLATIONS}
+    )
     if name is None:
         raise typer.BadParameter("Expected a model within 0.02 of the baseline's quality, got none.")
     ignored = shutil.ignore_patterns(*recipe.NOTES)
@@ -102,11 +101,9 @@ def ship(
     typer.echo(f"{name}: {target}")
 
 
-def _strategy(name: str) -> str | Strategy:
+def _strategy(name: str) -> str:
     """How a model decodes: as it was trained to."""
-    if name == frontier.BASELINE:
-        return "sequential"
-    return Pasta(shared_kv=name != recipe.REQUESTS)
+    return "sequential" if name == frontier.BASELINE else "pasta"
 
 
 if __name__ == "__main__":

@@ -85,10 +85,14 @@ def _known(found: Estimate | None) -> Estimate:
 
 
 def fastest(rows: Sequence[Row], names: Collection[str]) -> str | None:
-    """Of these models, the one of the highest theoretical speedup with the baseline's quality, or nearly."""
+    """Of these, the fastest one on the local engine whose quality is the baseline's, or nearly."""
     least = rows[0].quality.value - ALLOWED
-    good = [row for row in rows if row.name in names and row.quality.value >= least]
-    return max(good, key=lambda row: row.theoretical.value).name if good else None
+    good = {
+        row.name: row.local.value
+        for row in rows
+        if row.name in names and row.local and row.quality.value >= least
+    }
+    return max(good, key=lambda name: good[name]) if good else None
 
 
 def written(rows: Sequence[Row]) -> str:
@@ -122,32 +126,37 @@ def _told(figure: Estimate | None, unit: str) -> str:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Theoretical speedup against quality, with intervals; rounds of one lambda are joined."""
-    figure, axes = plot.subplots(figsize=(8, 5), layout="constrained")
-    for row in rows:
+    """Theoretical speedup against quality, with intervals; each point has a number, told beside."""
+    figure, axes = plot.subplots(figsize=(9, 5), layout="constrained")
+    for number, row in enumerate(rows, start=1):
         x, y = row.theoretical, row.quality
+        colour = _colour(row.name)
         axes.errorbar(
             x.value,
             y.value,
             xerr=[[x.value - x.low], [x.high - x.value]],
             yerr=[[y.value - y.low], [y.high - y.value]],
-            fmt="o",
-            capsize=2,
             elinewidth=0.6,
-            color=_colour(row.name),
+            alpha=0.35,
+            color=colour,
         )
-        axes.annotate(row.name, (x.value, y.value), xytext=(5, 5), textcoords="offset points", fontsize=8)
+        told = f"{number}  {row.name}"
+        axes.plot(x.value, y.value, "o", markersize=13, color=colour, markeredgecolor="white", label=told)
+        axes.annotate(
+            str(number), (x.value, y.value), ha="center", va="center_baseline", color="white", fontsize=8
+        )
     base = rows[0]
     axes.axhline(base.quality.value, linewidth=0.6, linestyle=":", color="grey")
     axes.axvline(1.0, linewidth=0.6, linestyle=":", color="grey")
     axes.set_xlabel("theoretical speedup (baseline's tokens / span, geometric mean)")
     axes.set_ylabel("Atlas score (mean)")
     axes.set_title("Speedup and quality, 95 % intervals")
+    figure.legend(loc="outside right upper", fontsize=8, markerscale=0.6)
     figure.savefig(path)
     plot.close(figure)
 
 
 def _colour(name: str) -> str:
     """By what kind of thing it is."""
-    kinds = {"lambda": "tab:blue", "stage": "tab:green", "without": "tab:orange", "positions": "tab:orange"}
+    kinds = {"lambda": "tab:blue", "stage": "tab:green"}
     return next((colour for kind, colour in kinds.items() if name.startswith(kind)), "tab:grey")

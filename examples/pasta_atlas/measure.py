@@ -11,7 +11,6 @@ import msgspec
 
 import flowdecode
 from flowdecode.flow import Flow
-from flowdecode.strategy import Strategy
 from flowdecode_graphs.atlas import Question, score
 from flowdecode_graphs.files import write_whole
 
@@ -36,7 +35,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def answer_all(
-    backend: str, strategy: str | Strategy, asked: Sequence[Question], *, concurrency: int = 16
+    backend: str, strategy: str, asked: Sequence[Question], *, concurrency: int = 16
 ) -> list[Answer]:
     """Answers in the order of the questions, many at a time: their seconds tell nothing."""
     places = asyncio.Semaphore(concurrency)
@@ -50,7 +49,7 @@ async def answer_all(
 
 
 async def time_each(
-    ways: Mapping[str, tuple[str, str | Strategy]], asked: Sequence[Question]
+    ways: Mapping[str, tuple[str, str]], asked: Sequence[Question]
 ) -> dict[str, list[Answer]]:
     """The same one at a time, the `ways` (backend, strategy) in turns, so that a drifting machine is fair."""
     found: dict[str, list[Answer]] = {name: [] for name in ways}
@@ -67,7 +66,7 @@ async def time_each(
     return found
 
 
-async def _answer(flow: Flow, strategy: str | Strategy, question: Question) -> Answer:
+async def _answer(flow: Flow, strategy: str, question: Question) -> Answer:
     result = await flow.run(question.prompt, strategy=strategy, temperature=0, max_tokens=MAX_TOKENS)
     return Answer(
         prompt=question.prompt,

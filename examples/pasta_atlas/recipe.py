@@ -11,7 +11,6 @@ from flowdecode_backends.local.bundled import bundled
 
 __all__ = [
     "ABLATIONS",
-    "CANDIDATES",
     "LAMBDAS",
     "NOTES",
     "REQUESTS",
@@ -45,9 +44,7 @@ ABLATIONS: dict[str, tuple[list[str], list[str]]] = {
     "without sync": (["--no-sync"], []),
 }
 """The same, each retrained; positions in tens is what the others differ from, supervised only is stage 1."""
-CANDIDATES = ("stage 1", *(f"lambda {each}, round {n}" for each in LAMBDAS for n in range(1, ROUNDS + 1)))
-"""What may be shipped."""
-NOTES = ("checkpoints", "sft.json", "steps.json")
+NOTES = ("checkpoints", "sft.json")
 """What a training leaves in its folder beside the model."""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.pasta_atlas.frontier import QUALITY, SGLANG, draw, read_rows, written
+from examples.pasta_atlas.frontier import LOCAL, QUALITY, SGLANG, draw, fastest, read_rows, written
 from examples.pasta_atlas.measure import Answer, answer_all, read_answers, time_each, write_answers
 from examples.pasta_atlas.split import COUNTS, proof_questions
 from flowdecode_graphs.atlas import heldout_questions, split_of
@@ -73,3 +73,23 @@ async def test_the_demo_model_s_answers_are_measured(tmp_path: Path) -> None:
     assert all(each.seconds > 0 for answers in found.values() for each in answers)
     write_answers(tmp_path / "some.jsonl", plain)
     assert read_answers(tmp_path / "some.jsonl") == plain
+
+
+def test_the_fastest_model_that_is_hardly_worse_is_shipped(tmp_path: Path) -> None:
+    for name, quality, seconds in (
+        ("baseline", 0.9, 8),
+        ("stage 1", 0.95, 6),
+        ("lambda 4", 0.885, 4),
+        ("lambda 1", 0.87, 2),
+    ):
+        answers = [answer(prompt, quality, 100, 50, seconds) for prompt in "abcd"]
+        write_answers(tmp_path / QUALITY / f"{name}.jsonl", answers)
+        write_answers(tmp_path / LOCAL / name / "own.jsonl", answers)
+        slow = [answer(prompt, 0.9, 100, 100, 8) for prompt in "abcd"]
+        write_answers(tmp_path / LOCAL / name / "baseline.jsonl", slow)
+    write_answers(tmp_path / QUALITY / "untimed.jsonl", [answer(prompt, 1, 1, 1, 1) for prompt in "abcd"])
+    rows = read_rows(tmp_path)
+    assert fastest(rows, {"untimed"}) is None
+    assert fastest(rows, {"stage 1", "lambda 4", "lambda 1"}) == "lambda 4"
+    assert fastest(rows, {"stage 1"}) == "stage 1"
+    assert fastest(rows, {"lambda 1"}) is None

@@ -55,7 +55,7 @@ class Local:
 
     @property
     def shared(self) -> Engine:
-        """The engine that it shares with others; known once it has been entered."""
+        """The engine that it shares with others; known while it is entered."""
         if self._engine is None:
             raise _not_entered()
         return self._engine
@@ -67,9 +67,14 @@ class Local:
         return self._facts
 
     async def __aenter__(self) -> Local:
-        self._engine = engine = await asyncio.to_thread(
-            open_engine, self.source, self._memory, self._threads, user=self
+        opening = asyncio.ensure_future(
+            asyncio.to_thread(open_engine, self.source, self._memory, self._threads)
         )
+        try:
+            self._engine = engine = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_let_go)
+            raise
         self._entered += 1
         self._tokens = ChatTokens(engine.model.tokens.tokenizer, engine.model.name)
         self._facts = EngineFacts(
@@ -94,9 +99,10 @@ class Local:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.shared.release()
         self._entered -= 1
         if not self._entered:
-            self.shared.users.discard(self)
+            self._engine = None
 
     def decode(self, request: Request) -> LocalStream[Delta]:
         return LocalStream(
@@ -228,24 +234,32 @@ def _not_entered() -> ConfigurationError:
     return ConfigurationError("Expected a backend that was entered. Use `async with`, or a Flow.")
 
 
-def open_engine(source: Source, memory: int | None, threads: int | None, *, user: object) -> Engine:
+def _let_go(opening: asyncio.Future[Engine]) -> None:
+    """Of an engine that nobody waits for any more."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().release()
+
+
+def open_engine(source: Source, memory: int | None, threads: int | None) -> Engine:
     """The engine of these weights, loaded in place of those that nobody uses if it is not there yet.
 
-    Raises ConfigurationError.
+    Whom it is given to releases it. Raises ConfigurationError.
     """
     source = source.resolved()
     with _opening:
         engine = _engines.get(source)
+        if engine is not None and memory not in (None, engine.memory):
+            if engine.users:
+                raise ConfigurationError(
+                    f"Expected the memory limit that {source.path} was loaded with in this process, "
+                    f"{engine.memory:,} bytes, got {memory:,} - at `memory`."
+                )
+            engine = None
         if engine is None:
             for unused in [each for each, loaded in _engines.items() if not loaded.users]:
                 _engines.pop(unused).stop()
             engine = _engines[source] = Engine(LanguageModel(source), memory or DEFAULT_MEMORY, threads)
-        elif memory not in (None, engine.memory):
-            raise ConfigurationError(
-                f"Expected the memory limit that {source.path} was loaded with in this process, "
-                f"{engine.memory:,} bytes, got {memory:,} - at `memory`."
-            )
-        engine.users.add(user)
+        engine.hold()
         return engine
 
 

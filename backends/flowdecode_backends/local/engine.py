@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import logging
 import threading
-import weakref
 from collections import Counter, defaultdict
 
 import torch
@@ -23,6 +22,9 @@ from flowdecode_backends.local.step import Step
 __all__ = ["Engine"]
 
 _log = logging.getLogger("flowdecode")
+
+_OWN_CHOICE = torch.get_num_threads()
+"""Torch's own number of threads."""
 
 MOST_THREADS = 128
 """The most strands in a step."""
@@ -53,8 +55,8 @@ class Engine:
         self.memory = memory
         self.pool = Pool(memory // model.bytes_per_slot, MOST_THREADS)
         self.context_length = min(model.context_length, self.pool.slots)
-        self.users: weakref.WeakSet[object] = weakref.WeakSet()
-        """Who has it open."""
+        self.users = 0
+        """How many have it open."""
         self.steps = 0
         """Forward passes so far."""
         self._threads = threads
@@ -77,6 +79,16 @@ class Engine:
         waiting = min(self._passed_over, len(self._queue))
         running = len(self._batch) + len(self._queue) + len(self._inbox) - waiting
         return Load(running=running, waiting=waiting)
+
+    def hold(self) -> None:
+        """Count one more user; from any thread."""
+        with self._changed:
+            self.users += 1
+
+    def release(self) -> None:
+        """Count one user less; from any thread."""
+        with self._changed:
+            self.users -= 1
 
     def submit(self, job: Job) -> None:
         """Queue a job; from any thread."""
@@ -105,6 +117,8 @@ class Engine:
             torch.set_num_threads(self._threads)
         elif self.model.device.type == "cpu" and self.model.bytes < _SMALL:
             torch.set_num_threads(1)
+        else:
+            torch.set_num_threads(_OWN_CHOICE)  # an engine before it may have set its own
         _log.info("%s decodes with %d CPU thread(s).", self.model.name, torch.get_num_threads())
         while self._wait():
             try:

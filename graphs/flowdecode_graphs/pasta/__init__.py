@@ -34,7 +34,8 @@ class Pasta(Strategy, frozen=True, kw_only=True):
     """The most tokens of one chunk. What a promise says is a hint, and no limit."""
 
     shared_kv: bool = True
-    """Whether threads share one KV cache where the engine can; else each is a request of its own."""
+    """Whether threads share one KV cache where the engine can and the model was trained for it; else each
+    is a request of its own."""
 
     async def grow(self, graph: Graph) -> None:
         """Decode the main thread, and the chunks that it promises. Raises PlanError."""
@@ -54,12 +55,15 @@ class Pasta(Strategy, frozen=True, kw_only=True):
             )
 
     def _strands(self, graph: Graph) -> Strands | None:
-        """Threads over one KV cache, where the engine has that and the model has tags.
+        """Threads over one KV cache, where the engine has that and the model was trained for it.
 
         Strands are not held back one by one: where the run's width is limited, requests are.
         """
-        backend, opening = graph.backend, graph.backend.engine.profile.tags.get(ASYNC)
-        if opening is None or not self.shared_kv or graph.run.executor.lane.width is not None:
+        backend, profile = graph.backend, graph.backend.engine.profile
+        opening = profile.tags.get(ASYNC)
+        if opening is None or not (self.shared_kv and profile.shared_kv):
+            return None
+        if graph.run.executor.lane.width is not None:
             return None
         if not (backend.engine.capabilities.shared_kv and isinstance(backend, SharedKV)):
             return None

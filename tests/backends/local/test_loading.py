@@ -163,10 +163,10 @@ async def test_an_engine_that_nobody_uses_goes_when_another_model_is_loaded(tmp_
         async with backend:
             pass  # entered twice and left once: it is still in use
         async with opened(unused) as first:
-            pass
+            kept = first.shared
         async with opened(unused) as second:
-            assert second.shared is first.shared
+            assert second.shared is kept, "it stays for the next one"
         async with opened(other), opened(unused) as third:
-            assert third.shared is not first.shared
+            assert third.shared is not kept
         async with opened(used) as again:
             assert again.shared is engine

@@ -16,6 +16,7 @@ from transformers import AddedToken, AutoConfig, AutoModelForCausalLM, AutoToken
 from flowdecode.backend import ModelProfile
 from flowdecode.errors import ConfigurationError
 from flowdecode_graphs.pasta.language import ASYNC, END, PROMISE, SYNC
+from flowdecode_graphs.pasta.layout import Form
 
 __all__ = [
     "ATTRIBUTES",
@@ -89,10 +90,17 @@ def load_tokenizer(source: str | Path) -> Any:
         return _auto_tokenizer.from_pretrained(name, **options)
 
 
-def save_model(trained: Trainable, folder: Path, *, plain: bool = False, dtype: DType | None = None) -> None:
+def save_model(
+    trained: Trainable,
+    folder: Path,
+    *,
+    plain: bool = False,
+    form: Form = "shared",
+    dtype: DType | None = None,
+) -> None:
     """Write model, tokenizer and `flowdecode.json`, which declares the strategy `pasta` unless it is plain.
 
-    `dtype` is that of the written weights; None: as they were stored before.
+    `form` is that of its training, `dtype` is that of the written weights; None: as they were stored before.
     """
     model, tokenizer, profile = trained.model, trained.tokenizer, trained.profile
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,6 +114,7 @@ def save_model(trained: Trainable, folder: Path, *, plain: bool = False, dtype: 
         profile,
         strategies=others if plain else (_STRATEGY,),
         tags={} if plain else tag_ids(tokenizer),
+        shared_kv=plain or form == "shared",
     )
     text = msgspec.json.format(msgspec.json.encode(profile), indent=2)
     (folder / "flowdecode.json").write_bytes(text + b"\n")

@@ -23,13 +23,14 @@ from typing import Protocol
 import msgspec
 
 import flowdecode
+from flowdecode.backend import ModelProfile
 from flowdecode.errors import ConfigurationError, FlowdecodeError
 from flowdecode.flow import Flow
 from flowdecode.result import Result
 from flowdecode_graphs.evaluation.answers import Folder
 from flowdecode_graphs.evaluation.items import Item
 from flowdecode_graphs.files import write_whole
-from flowdecode_graphs.pasta.layout import Said, lay_out
+from flowdecode_graphs.pasta.layout import Form, Said, lay_out
 from flowdecode_graphs.pasta.training.collate import Encoded, encode_layout
 from flowdecode_graphs.pasta.training.conversation import Conversation
 from flowdecode_graphs.pasta.training.models import TAGS, load_tokenizer, load_trainable, save_model, tag_ids
@@ -226,7 +227,7 @@ class Rounds:
             )
         unfinished = folder / "model.new"
         shutil.rmtree(unfinished, ignore_errors=True)
-        save_model(trainable, unfinished)
+        save_model(trainable, unfinished, form=self._settings.sampling.form)
         shutil.rmtree(folder / "model", ignore_errors=True)
         unfinished.rename(folder / "model")
         return len(encoded)
@@ -242,6 +243,11 @@ class Rounds:
             raise ConfigurationError(
                 f"Expected a model that `train sft` wrote, got {self._settings.model!r}, whose vocabulary "
                 f"has no {', '.join(missing)} - at --model."
+            )
+        form: Form = self._settings.sampling.form
+        if ModelProfile.read(Path(self._settings.model)).shared_kv != (form == "shared"):
+            raise ConfigurationError(
+                f"Expected the form that {self._settings.model!r} was trained in, got {form!r} - at --form."
             )
         path = self._out / "prefer.json"
         try:

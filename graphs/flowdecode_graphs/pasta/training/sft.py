@@ -119,7 +119,7 @@ def train(data: Path, out: Path, settings: Settings, *, validation: Path | None 
     validated = trainer.evaluate()["eval_loss"] if held_out else None
     if settings.lora is not None:
         model = model.merge_and_unload()
-    save_model(trainable._replace(model=model), out, plain=settings.plain)
+    save_model(trainable._replace(model=model), out, plain=settings.plain, form=settings.form)
     return Trained(
         examples=len(told.examples),
         dropped=dict(told.dropped),

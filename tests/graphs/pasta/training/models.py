@@ -51,5 +51,5 @@ def save_taught(
         optimizer.step()
         optimizer.zero_grad()
     shutil.rmtree(folder)
-    models.save_model(trainable._replace(model=model), folder)
+    models.save_model(trainable._replace(model=model), folder, form=form)
     return folder

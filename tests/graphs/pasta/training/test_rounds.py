@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, cycle, repeat
@@ -271,6 +272,21 @@ def test_a_later_round_without_pairs_keeps_the_model(taught: Path, tmp_path: Pat
     assert second.model == first.model
 
 
+def by_requests(taught: Path, tmp_path: Path) -> Path:
+    """The same model, as if it had been trained in the causal form."""
+    folder = shutil.copytree(taught, tmp_path / "by requests")
+    profile = json.loads((folder / "flowdecode.json").read_bytes())
+    (folder / "flowdecode.json").write_text(json.dumps({**profile, "shared_kv": False}))
+    return folder
+
+
+def test_another_form_than_that_of_the_first_stage_is_refused(taught: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"got 'causal' - at --form"):
+        rounds(tmp_path, taught, sampling=msgspec.structs.replace(SAMPLING, form="causal"))
+    with pytest.raises(ConfigurationError, match=r"got 'shared' - at --form"):
+        rounds(tmp_path, by_requests(taught, tmp_path))
+
+
 def test_broken_samples_may_be_what_is_not_preferred(taught: Path, tmp_path: Path) -> None:
     broken = 'Tea </async>is <promise topic="t" tokens="5"/>so.'
     said: Iterator[str] = cycle([BETTER, broken, broken])
@@ -279,9 +295,8 @@ def test_broken_samples_may_be_what_is_not_preferred(taught: Path, tmp_path: Pat
         asked = request.context.messages()[-1]["content"]
         return Reply("T.</async>") if asked.endswith("<async>") else Reply(next(said))
 
-    run = rounds(
-        tmp_path, taught, connect=scripted(reply), sampling=msgspec.structs.replace(SAMPLING, form="causal")
-    )
+    sampling = msgspec.structs.replace(SAMPLING, form="causal")
+    run = rounds(tmp_path, by_requests(taught, tmp_path), connect=scripted(reply), sampling=sampling)
     (done,) = run.run(["inf"], 1)
     assert 0 < done.well_formed < 1
     pair = json.loads((tmp_path / "lambda-inf/round-1/pairs.jsonl").read_bytes().splitlines()[0])

@@ -9,7 +9,6 @@ import pytest
 
 import flowdecode
 from flowdecode.errors import ConfigurationError, FlowdecodeError
-from flowdecode_graphs.pasta import Pasta
 from flowdecode_graphs.pasta.document import Chunk, Document
 from flowdecode_graphs.pasta.layout import Form
 from flowdecode_graphs.pasta.training.rows import Example, write_examples
@@ -95,7 +94,7 @@ async def test_what_was_learnt_is_decoded_threads_and_all(
     async with flowdecode.connect(f"local:{out}") as flow:
         for example in EXAMPLES:
             document = Document.parse(example.answer)
-            result = await flow.run(example.prompt, strategy=Pasta(shared_kv=form == "shared"))
+            result = await flow.run(example.prompt, strategy="pasta")
             assert (result.text, result.strategy) == (document.text, "pasta")
             assert result.plan is not None
             assert result.plan.remarks == ()
