@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -54,7 +54,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
 
 
 @pytest.fixture
-async def force(saved: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Forced]:
+async def force(
+    saved: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[..., Forced]]:
     """Makes the model say an answer."""
     backend = saved[1]
 
@@ -65,8 +67,7 @@ async def force(saved: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> Call
         return forced
 
     async with backend:
-        pass
-    return make
+        yield make
 
 
 @pytest.mark.parametrize("form", ["shared", "causal"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -70,10 +70,14 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     return model, local.Local(local.Source(str(folder), device="cpu"), threads=1)
 
 
+@pytest.fixture(autouse=True)
+async def opened(saved: tuple[Any, Any]) -> AsyncIterator[None]:
+    async with saved[1]:
+        yield
+
+
 async def decode(backend: Any, form: Form, system: str | None, patch: pytest.MonkeyPatch) -> Forced:
     """Have the interpreter's threads say the answer."""
-    async with backend:
-        pass
     blocks = [Block("system", system)] if system is not None else []
     prompt = backend.shared.model.tokens.render(Context.of([*blocks, Block("user", QUESTION)]))
     forced = Forced(backend.shared, prompt, ANSWER, form)
