@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 Folder = Annotated[Path, typer.Argument(help="Where data, models and answers are.")]
 SHIPPED = Path("backends/flowdecode_backends/demo/pasta")
-DEMO = {"sequential": "sequential", "skeleton": "skeleton", "plato": "plato"}
+DEMO = ("sequential", "skeleton", "plato")
 """The demo model's strategies, as points beside."""
 
 
@@ -42,7 +42,7 @@ def prefer(
 def measure(folder: Folder) -> None:
     """Have every model answer the frozen questions, many at a time: quality, tokens and span."""
     ways = {name: (f"local:{path}", _strategy(name)) for name, path in recipe.models(folder).items()}
-    ways |= {f"demo model, {name}": ("local:@atlas", strategy) for name, strategy in DEMO.items()}
+    ways |= {f"demo model, {name}": ("local:@atlas", name) for name in DEMO}
     for name, (backend, strategy) in ways.items():
         path = folder / frontier.QUALITY / f"{name}.jsonl"
         if not path.exists():
@@ -63,8 +63,12 @@ def pace(
 
     On the local engine, or on a server for the baseline and one for each model.
     """
-    chosen = [frontier.BASELINE, *names]
-    urls = servers or [f"local:{recipe.models(folder)[name]}" for name in chosen]
+    chosen, places = [frontier.BASELINE, *names], recipe.models(folder)
+    if unknown := set(chosen) - places.keys():
+        raise typer.BadParameter(f"Expected some of {', '.join(places)}, got {', '.join(sorted(unknown))}.")
+    if servers and len(servers) != len(chosen):
+        raise typer.BadParameter(f"Expected a server for each of {', '.join(chosen)}, got {len(servers)}.")
+    urls = servers or [f"local:{places[name]}" for name in chosen]
     ways = {name: (url, _strategy(name)) for name, url in zip(chosen, urls, strict=True)}
     found = asyncio.run(time_each(ways, proof_questions()[::every]))
     place = folder / (frontier.SGLANG if servers else frontier.LOCAL)

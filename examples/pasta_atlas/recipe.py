@@ -43,7 +43,7 @@ ABLATIONS: dict[str, tuple[list[str], list[str]]] = {
     "without topic": (["--no-topic"], []),
     "without sync": (["--no-sync"], []),
 }
-"""The same, each retrained; positions in tens is what the others differ from, supervised only is stage 1."""
+"""Each retrained on fewer examples; all but the first differ from it in one thing."""
 NOTES = ("checkpoints", "sft.json")
 """What a training leaves in its folder beside the model."""
 

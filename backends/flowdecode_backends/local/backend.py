@@ -241,9 +241,10 @@ def _let_go(opening: asyncio.Future[Engine]) -> None:
 
 
 def open_engine(source: Source, memory: int | None, threads: int | None) -> Engine:
-    """The engine of these weights, loaded in place of those that nobody uses if it is not there yet.
+    """The engine of these weights, held for the caller, who calls `release`. Raises ConfigurationError.
 
-    Whom it is given to releases it. Raises ConfigurationError.
+    It is loaded where it is missing, or unused and of another `memory`: all unused engines are stopped
+    first. `threads` counts for whoever loads it.
     """
     source = source.resolved()
     with _opening:

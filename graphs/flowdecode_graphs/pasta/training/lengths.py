@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 
 from flowdecode_graphs.pasta.document import Chunk, Document
 from flowdecode_graphs.pasta.language import DEFAULT_TOKENS, MAX_TOKENS
 
-__all__ = ["LENGTHS", "Lengths", "with_lengths"]
+__all__ = ["Lengths", "with_lengths"]
 
 Lengths = Literal["tens", "exact", "fixed"]
 """`tens` is the language; the others are for comparison: the length itself, or always the same one."""
-LENGTHS: tuple[Lengths, ...] = get_args(Lengths)
 
 _TAGS = 2
 """`<async>` and `</async>`, a token each."""

@@ -10,7 +10,7 @@ from flowdecode.errors import ConfigurationError
 
 __all__ = ["MuonWithAdamW"]
 
-OF_MATRICES = 0.15
+ADAMW_SHARE = 0.15
 """AdamW's rate, over Muon's."""
 
 _muon: Any = torch.optim.Muon  # torch leaves it untyped
@@ -29,7 +29,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
                 "Expected matrices in layers and other weights to train, got only one of them - at "
                 "--optimizer muon. Use adamw."
             )
-        own = rate, OF_MATRICES * rate
+        own = rate, ADAMW_SHARE * rate
         super().__init__([{"params": matrices, "lr": own[0]}, {"params": others, "lr": own[1]}], {})
         self._both: list[torch.optim.Optimizer] = [
             _muon(matrices, lr=own[0], weight_decay=0.0),

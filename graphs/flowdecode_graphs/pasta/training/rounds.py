@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,6 +41,8 @@ from flowdecode_graphs.pasta.training.samples import Sample, Sampling, answer_on
 from flowdecode_graphs.pasta.training.scores import Score, Scorer, score_all
 
 __all__ = ["Progress", "Round", "Rounds", "Settings", "Watch"]
+
+_log = logging.getLogger("flowdecode")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,6 +217,8 @@ class Rounds:
             )
             if max(best.reach, worst.reach) <= longest:
                 encoded.append(EncodedPair(best, worst))
+        if left_out := len(pairs) - len(encoded):
+            _log.warning("Left out %d of %d pairs: longer than the model's context.", left_out, len(pairs))
         if not encoded:
             return 0
         with self._watch(f"{title}steps") as progress:
