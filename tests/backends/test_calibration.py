@@ -39,14 +39,16 @@ def measured(engine: Simulated, *, rounds: int = 1) -> Profile:
     return simulate(program())
 
 
-def machine(*, mixed: bool = False, cost: CostModel = MACHINE, slots: int = 8) -> Simulated:
+def machine(
+    *, mixed: bool = False, cost: CostModel = MACHINE, slots: int = 8, context_length: int = 2_048
+) -> Simulated:
     return Simulated(
         cost=cost,
         mixed=mixed,
         slots=slots,
         kv_tokens=32_768,
         prefill_chunk=4_096,
-        context_length=2_048,
+        context_length=context_length,
         replies=endless,
     )
 
@@ -194,15 +196,7 @@ def test_a_server_is_asked_without_warming_and_without_end() -> None:
 
 @pytest.mark.parametrize("context_length", [64, 512, 700, 1_200])
 def test_an_engine_with_little_room_is_measured_as_far_as_it_goes(context_length: int) -> None:
-    engine = Simulated(
-        cost=MACHINE,
-        mixed=False,
-        slots=8,
-        kv_tokens=32_768,
-        prefill_chunk=4_096,
-        context_length=context_length,
-        replies=endless,
-    )
+    engine = machine(context_length=context_length)
     if context_length == 64:
         with pytest.raises(ConfigurationError, match=r"Expected an engine with room for \d+ tokens"):
             measured(engine)

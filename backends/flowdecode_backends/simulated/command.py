@@ -6,13 +6,13 @@ import asyncio
 import platform
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
+from flowdecode.cli.installed import check_installed
 from flowdecode.cli.output import remark
 from flowdecode.cli.progress import progress
 from flowdecode.cli.table import print_table
@@ -89,10 +89,7 @@ def load(
     ] = "1,2,4,8,16,32,64",
 ) -> None:
     """Show how what parallel decoding gains changes with load, in virtual time."""
-    if find_spec("matplotlib") is None:
-        raise ConfigurationError(
-            "Expected matplotlib, got none. Install it: pip install 'flowdecode[bench]'."
-        )
+    check_installed("bench")
     from flowdecode_backends.simulated.sweep import Sweep, Variant
 
     variants = [Variant.read(name) for name in ["sequential", *strategies.split(",")]]

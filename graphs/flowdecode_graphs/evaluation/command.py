@@ -6,12 +6,12 @@ import asyncio
 import platform
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowdecode.cli.installed import check_installed
 from flowdecode.cli.options import AsJson, BackendUrl
 from flowdecode.cli.output import remark, write_json
 from flowdecode.cli.progress import progress, resumable
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from flowdecode_graphs.evaluation.variants import Variant
 
 __all__ = ["bench"]
-
-NEEDED = ("numpy", "sklearn")
 
 bench = typer.Typer(
     name="bench",
@@ -81,7 +79,7 @@ def run(
 
     Goes on where it was stopped: every answer is a file of its own in DIR.
     """
-    _check_installed()
+    check_installed("bench")
     from flowdecode_graphs.evaluation.answers import Settings
     from flowdecode_graphs.evaluation.variants import open_variants
 
@@ -124,7 +122,7 @@ def router(
     as_json: AsJson = False,
 ) -> None:
     """Compare what auto and the A/B/C question choose with labels, and say what a wrong choice costs."""
-    _check_installed()
+    check_installed("bench")
     from flowdecode_graphs.evaluation.answers import Settings
     from flowdecode_graphs.evaluation.router import router_variants
 
@@ -149,7 +147,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the report again, from the answers that are there."""
-    _check_installed()
+    check_installed("bench")
     from flowdecode_graphs.evaluation.answers import Folder
 
     _report(Folder(folder), as_json=as_json)
@@ -224,12 +222,3 @@ def _print(summary: Summary) -> None:
         if table.title in ("Speed", "Answers", "Quality", "Ablations", "Router"):
             print_table(table.header, [[str(cell) for cell in row] for row in table.rows])
             typer.echo()
-
-
-def _check_installed() -> None:
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise ConfigurationError(
-            f"Expected the packages of the benchmark, got no {' and no '.join(missing)}. "
-            "Install them: pip install 'flowdecode[bench]'."
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from flowdecode.errors import ConfigurationError
 from flowdecode.plugins import BackendURL, open_backend
 from flowdecode_backends.local import bundled, open_local
 from flowdecode_backends.local.backend import Local
+from flowdecode_backends.local.model import Source
 from tests.backends.local.models import SIZE, save
 from tests.backends.local.tokenizers import make_tokenizer
 
@@ -170,3 +172,43 @@ async def test_an_engine_that_nobody_uses_goes_when_another_model_is_loaded(tmp_
             assert third.shared is not kept
         async with opened(used) as again:
             assert again.shared is engine
+
+
+async def test_an_engine_whose_opening_was_cancelled_is_not_held(tmp_path: Path) -> None:
+    source = save(tmp_path / "model", "llama")
+    opening = asyncio.ensure_future(load(source))
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    async with opened(source) as backend:  # waits for the thread that loads it
+        await asyncio.sleep(0)
+        assert backend.shared.users == 1
+
+
+async def test_an_unused_engine_takes_another_limit_of_memory(tmp_path: Path) -> None:
+    source = Source(str(save(tmp_path / "model", "llama")), device="cpu")
+    async with Local(source, memory=64 << 20, threads=1) as first:
+        with pytest.raises(ConfigurationError, match="Expected the memory limit"):
+            await Local(source, memory=32 << 20, threads=1).__aenter__()
+        assert first.shared.users == 1
+    async with Local(source, memory=32 << 20, threads=1) as second:
+        assert second.shared.memory == 32 << 20
+
+
+async def test_an_engine_s_threads_are_not_the_next_one_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("flowdecode_backends.local.engine._SMALL", 0)
+    monkeypatch.setattr("flowdecode_backends.local.engine._OWN_CHOICE", 2)
+    caplog.set_level(logging.INFO, "flowdecode")
+    before = torch.get_num_threads()
+    try:
+        for name, threads in (("one", 1), ("two", None)):
+            source = Source(str(save(tmp_path / name, "llama")), device="cpu")
+            async with Local(source, threads=threads) as backend:
+                await flowdecode.run("Tea?", backend=backend, strategy="sequential", max_tokens=2)
+    finally:
+        torch.set_num_threads(before)
+    said = [record.getMessage() for record in caplog.records if "CPU thread" in record.getMessage()]
+    assert said == ["one decodes with 1 CPU thread(s).", "two decodes with 2 CPU thread(s)."]

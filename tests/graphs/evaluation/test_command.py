@@ -8,9 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flowdecode.cli import main
+from flowdecode.cli import installed, main
 from flowdecode_backends.scripted import Reply
-from flowdecode_graphs.evaluation import command
 from flowdecode_graphs.evaluation.summary import Summary
 from tests.graphs.scripts import script
 
@@ -105,7 +104,7 @@ def test_report_is_written_again(
 def test_without_its_packages_it_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "NEEDED", ("numpy", "nowhere"))
+    monkeypatch.setitem(installed.PACKAGES, "bench", ("numpy", "nowhere"))
     assert bench("report", tmp_path) == 2
     assert "got no nowhere. Install them: pip install 'flowdecode[bench]'." in capsys.readouterr().err
 

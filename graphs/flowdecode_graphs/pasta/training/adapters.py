@@ -8,7 +8,7 @@ from typing import Any
 from peft import LoraConfig, get_peft_model
 from transformers import set_seed
 
-from flowdecode_graphs.pasta.training.models import Trainable, new_ids
+from flowdecode_graphs.pasta.training.models import Trainable, tag_ids
 
 __all__ = ["with_adapters"]
 
@@ -21,7 +21,7 @@ def with_adapters(trainable: Trainable, rank: int, seed: int) -> Any:
     layers = [trainable.model.get_input_embeddings()]
     if not trainable.model.config.tie_word_embeddings:
         layers.append(trainable.model.get_output_embeddings())
-    new = new_ids(trainable.tokenizer)
+    new = sorted(tag_ids(trainable.tokenizer).values())
     adapters = LoraConfig(
         r=rank,
         lora_alpha=2 * rank,

@@ -10,13 +10,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from flowdecode.cli.installed import check_installed
 from flowdecode.cli.options import AsJson, BackendUrl
 from flowdecode.cli.output import remark, write, write_json
 from flowdecode.cli.progress import progress, resumable
 from flowdecode.errors import ConfigurationError
 from flowdecode_graphs.atlas import Split
 from flowdecode_graphs.pasta.layout import Form
-from flowdecode_graphs.pasta.training.installed import check_installed
 from flowdecode_graphs.pasta.training.lengths import Lengths
 from flowdecode_graphs.pasta.training.prefer_command import prefer
 from flowdecode_graphs.pasta.training.rows import read_examples, write_examples
@@ -80,7 +80,7 @@ def sft(
     as_json: AsJson = False,
 ) -> None:
     """Train a model on annotated answers. The same command goes on where it was stopped."""
-    check_installed()
+    check_installed("train")
     from flowdecode_graphs.pasta.training import sft as stage
 
     settings = stage.Settings(
@@ -138,7 +138,7 @@ def annotate(
     Lengths are counted by the tokenizer of --model, the one to train. The same command goes on where
     it was stopped.
     """
-    check_installed()
+    check_installed("train")
     if (answers is None) == (atlas is None):
         raise ConfigurationError("Expected either a FILE of answers or --atlas N, got both or none.")
     count = _counter(model)

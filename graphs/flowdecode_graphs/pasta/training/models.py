@@ -25,7 +25,6 @@ __all__ = [
     "Trainable",
     "load_tokenizer",
     "load_trainable",
-    "new_ids",
     "save_model",
     "tag_ids",
 ]
@@ -123,14 +122,8 @@ def save_model(
 def tag_ids(tokenizer: Any) -> dict[str, int]:
     """The id of every tag that is one token, and of every attribute that was made one."""
     known: dict[str, int] = tokenizer.get_vocab()
-    added = tokenizer.get_added_vocab()
-    return {text: known[text] for text in (*TAGS, *ATTRIBUTES) if text in (known if text in TAGS else added)}
-
-
-def new_ids(tokenizer: Any) -> list[int]:
-    """The ids of all that `load_trainable` may have added."""
-    known: dict[str, int] = tokenizer.get_vocab()
-    return sorted(known[text] for text in (*TAGS, *ATTRIBUTES) if text in known)
+    made = [text for text in ATTRIBUTES if text in tokenizer.get_added_vocab()]
+    return {text: known[text] for text in (*TAGS, *made) if text in known}
 
 
 def _add_tags(model: Any, tokenizer: Any, seed: int) -> None:

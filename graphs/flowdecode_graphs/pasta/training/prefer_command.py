@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from flowdecode.cli.installed import check_installed
 from flowdecode.cli.options import AsJson
 from flowdecode.cli.output import write, write_json
 from flowdecode.cli.progress import progress, resumable
 from flowdecode.errors import ConfigurationError
 from flowdecode_graphs.pasta.training.bonbon import ALPHA, beta_of
-from flowdecode_graphs.pasta.training.installed import check_installed
 from flowdecode_graphs.pasta.training.pairs import LAMBDAS, read_lambda
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def prefer(
         if prompts == ATLAS_NAME
         else read_items(prompts, limit=limit)
     )
-    check_installed()
+    check_installed("train")
     from flowdecode_graphs.pasta.training.preferences import Steps
     from flowdecode_graphs.pasta.training.rounds import Rounds, Settings
     from flowdecode_graphs.pasta.training.samples import Sampling, url_of

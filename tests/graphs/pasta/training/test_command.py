@@ -8,10 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from flowdecode.cli import main
+from flowdecode.cli import installed, main
 from flowdecode_backends.scripted import Reply
 from flowdecode_graphs.pasta.document import Document
-from flowdecode_graphs.pasta.training import installed
 from flowdecode_graphs.pasta.training.rows import Example, read_examples, write_examples
 
 pytest.importorskip("peft")
@@ -88,7 +87,7 @@ def test_what_is_not_installed_is_named_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(installed, "NEEDED", ("torch", "no_such_package"))
+    monkeypatch.setitem(installed.PACKAGES, "train", ("torch", "no_such_package"))
     assert train(*stage, "--model", "base", "--out", tmp_path / "out") == 2
     told = capsys.readouterr().err
     assert "got no no_such_package. Install them: pip install 'flowdecode[train]'" in told
