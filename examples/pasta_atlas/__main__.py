@@ -33,9 +33,10 @@ def supervise(
 def prefer(
     folder: Folder,
     weights: Annotated[list[str] | None, typer.Option("--lambda", help="Of these only.")] = None,
+    names: Annotated[list[str] | None, typer.Option("--name", help="From these only.")] = None,
 ) -> None:
-    """Train stage 2, for each lambda."""
-    recipe.prefer(folder, weights or recipe.LAMBDAS)
+    """Train stage 2, for each lambda, from both forms of stage 1."""
+    recipe.prefer(folder, weights or recipe.LAMBDAS, names or ())
 
 
 @app.command()

@@ -29,13 +29,15 @@ REQUESTS = "stage 1, requests"
 SUPERVISED = ["--epochs", "1", "--optimizer", "muon", "--rate", "0.01", "--main-weight", "5"]
 PREFERRED = ["--limit", "240", "--samples", "4", "--rate", "2e-4", "--epochs", "2"]
 ROUNDS = 2
-LAMBDAS = ("1", "4", "inf")
+LAMBDAS = ("1", "2", "4", "8", "inf")
 STAGES: dict[str, tuple[list[str], list[str]]] = {
     "baseline": ([], ["--plain"]),
     "stage 1": ([], []),
     REQUESTS: ([], ["--form", "causal"]),
 }
 """What is told to annotate and to sft."""
+SECONDS = {"stage 1": "preferred", REQUESTS: "preferred, requests"}
+"""The folders of the second stage, by what it starts from."""
 ABLATIONS: dict[str, tuple[list[str], list[str]]] = {
     "positions in tens": ([], []),
     "positions exact": (["--lengths", "exact"], ["--exact"]),
@@ -63,20 +65,22 @@ def supervise(folder: Path, names: Sequence[str] = ()) -> None:
         _run("sft", str(data), "--model", start, "--out", str(folder / name), *SUPERVISED, *trained)
 
 
-def prefer(folder: Path, weights: Sequence[str] = LAMBDAS) -> None:
-    """The second stage, for each lambda."""
-    given = ["--model", str(folder / "stage 1"), "--baseline", str(folder / "baseline")]
+def prefer(folder: Path, weights: Sequence[str] = LAMBDAS, names: Sequence[str] = ()) -> None:
+    """The second stage, for each lambda; from those of `names`, or from both forms of stage 1."""
     asked = ["--prompts", "atlas", "--scorer", "atlas", "--rounds", str(ROUNDS), *PREFERRED]
-    _run("prefer", *given, *asked, "--lambda", ",".join(weights), "--out", str(folder / "preferred"))
+    for name in names or SECONDS:
+        given = ["--model", str(folder / name), "--baseline", str(folder / "baseline"), *STAGES[name][1]]
+        _run("prefer", *given, *asked, "--lambda", ",".join(weights), "--out", str(folder / SECONDS[name]))
 
 
 def models(folder: Path) -> dict[str, Path]:
     """The folders of all models that are there, by what they are called in the table."""
     found = {name: folder / name for name in STAGES | ABLATIONS}
-    for weight in LAMBDAS:
-        for number in range(1, ROUNDS + 1):
-            path = folder / "preferred" / f"lambda-{weight}" / f"round-{number}" / "model"
-            found[f"lambda {weight}, round {number}"] = path
+    for start, out in SECONDS.items():
+        for weight in LAMBDAS:
+            for number in range(1, ROUNDS + 1):
+                name = start.replace("stage 1", f"lambda {weight}, round {number}")
+                found[name] = folder / out / f"lambda-{weight}" / f"round-{number}" / "model"
     return {name: path for name, path in found.items() if (path / "config.json").exists()}
 
 
