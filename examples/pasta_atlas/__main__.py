@@ -81,13 +81,14 @@ def pace(
 @app.command()
 def report(
     folder: Folder,
-    picture: Annotated[Path | None, typer.Option(help="Of the frontier, without ablations.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Of the frontier.")] = None,
 ) -> None:
-    """Print the table, and draw the frontier."""
-    rows = frontier.read_rows(folder)
-    typer.echo(frontier.written(rows))
+    """Print a table of the stages and one of the ablations, and draw the frontier."""
+    rows = frontier.read_rows(folder, without=recipe.ABLATIONS)
+    typer.echo(f"{frontier.written(rows)}\n")
     if picture is not None:
-        frontier.draw([row for row in rows if row.name not in recipe.ABLATIONS], picture)
+        frontier.draw(rows, picture)
+    typer.echo(frontier.written(frontier.read_rows(folder, of=recipe.ABLATIONS)))
 
 
 @app.command()
@@ -96,9 +97,8 @@ def ship(
 ) -> None:
     """Copy the model that is the fastest within 0.02 of the baseline's quality, once `pace` timed them."""
     places = recipe.models(folder)
-    name = frontier.fastest(
-        frontier.read_rows(folder), places.keys() - {frontier.BASELINE, *recipe.ABLATIONS}
-    )
+    rows = frontier.read_rows(folder, without=recipe.ABLATIONS)
+    name = frontier.fastest(rows, places.keys() - {frontier.BASELINE})
     if name is None:
         raise typer.BadParameter("Expected a model within 0.02 of the baseline's quality, got none.")
     ignored = shutil.ignore_patterns(*recipe.NOTES)
@@ -108,7 +108,7 @@ def ship(
 
 def _strategy(name: str) -> str:
     """How a model decodes: as it was trained to."""
-    return "sequential" if name == frontier.BASELINE else "pasta"
+    return "sequential" if name.startswith(frontier.BASELINE) else "pasta"
 
 
 if __name__ == "__main__":

@@ -42,11 +42,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """The share of answers with something wrong about their tags."""
 
 
-def read_rows(folder: Path) -> list[Row]:
-    """A row for each file of answers, the baseline first."""
-    base = read_answers(folder / QUALITY / f"{BASELINE}.jsonl")
-    names = sorted(path.stem for path in (folder / QUALITY).glob("*.jsonl"))
-    return [_row(folder, name, base) for name in sorted(names, key=lambda name: name != BASELINE)]
+def read_rows(folder: Path, *, of: Collection[str] = (), without: Collection[str] = ()) -> list[Row]:
+    """The rows of these, or of all that answered but some; the first one is the baseline's.
+
+    Names that begin with `baseline` come first, all others by the alphabet.
+    """
+    found = (path.stem for path in (folder / QUALITY).glob("*.jsonl"))
+    names = [name for name in found if (not of or name in of) and name not in without]
+    names.sort(key=lambda name: (not name.startswith(BASELINE), name))
+    base = read_answers(folder / QUALITY / f"{names[0]}.jsonl")
+    return [_row(folder, name, base) for name in names]
 
 
 def _row(folder: Path, name: str, base: Sequence[Answer]) -> Row:

@@ -39,13 +39,14 @@ STAGES: dict[str, tuple[list[str], list[str]]] = {
 SECONDS = {"stage 1": "preferred", REQUESTS: "preferred, requests"}
 """The folders of the second stage, by what it starts from."""
 ABLATIONS: dict[str, tuple[list[str], list[str]]] = {
+    "baseline of the ablations": ([], ["--plain"]),
     "positions in tens": ([], []),
     "positions exact": (["--lengths", "exact"], ["--exact"]),
     "positions fixed": (["--lengths", "fixed"], []),
     "without topic": (["--no-topic"], []),
     "without sync": (["--no-sync"], []),
 }
-"""Each retrained on fewer examples; all but the first differ from it in one thing."""
+"""Each retrained on fewer examples; those below the second differ from it in one thing."""
 NOTES = ("checkpoints", "sft.json")
 """What a training leaves in its folder beside the model."""
 
@@ -69,7 +70,7 @@ def prefer(folder: Path, weights: Sequence[str] = LAMBDAS, names: Sequence[str] 
     """The second stage, for each lambda; from those of `names`, or from both forms of stage 1."""
     asked = ["--prompts", "atlas", "--scorer", "atlas", "--rounds", str(ROUNDS), *PREFERRED]
     for name in names or SECONDS:
-        given = ["--model", str(folder / name), "--baseline", str(folder / "baseline"), *STAGES[name][1]]
+        given = ["--model", str(folder / name), "--baseline", str(folder / "baseline")]
         _run("prefer", *given, *asked, "--lambda", ",".join(weights), "--out", str(folder / SECONDS[name]))
 
 

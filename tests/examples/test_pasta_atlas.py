@@ -54,6 +54,18 @@ def test_rows_are_against_the_baseline(tmp_path: Path) -> None:
     assert (tmp_path / "frontier.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_ablations_are_against_their_own_baseline(tmp_path: Path) -> None:
+    base, short, fixed = ([answer("a", 1, work, work, 1)] for work in (100, 80, 40))
+    for name, answers in (("baseline", base), ("baseline, short", short), ("all fixed", fixed)):
+        write_answers(tmp_path / QUALITY / f"{name}.jsonl", answers)
+    rows = read_rows(tmp_path, of=("baseline, short", "all fixed"))
+    assert [(row.name, row.theoretical.value) for row in rows] == [("baseline, short", 1), ("all fixed", 2)]
+    assert [row.name for row in read_rows(tmp_path, without=("all fixed",))] == [
+        "baseline",
+        "baseline, short",
+    ]
+
+
 def test_other_questions_than_the_baseline_s_are_refused(tmp_path: Path) -> None:
     write_answers(tmp_path / QUALITY / "baseline.jsonl", [answer("a", 1, 1, 1, 1)])
     write_answers(tmp_path / QUALITY / "other.jsonl", [answer("b", 1, 1, 1, 1)])

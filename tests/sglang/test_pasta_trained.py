@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(600)  # a server starts, on a machine that may 
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that decodes chunks, as both stages with `--form causal` leave it."""
+    """A model that decodes chunks, as both stages leave it in the causal form."""
     torch: Any = pytest.importorskip("torch")
     torch.set_num_threads(1)
     return save_taught(tmp_path_factory.mktemp("trained"), answers=ANSWERS[1:], form="causal")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -48,6 +48,17 @@ class Document(msgspec.Struct, frozen=True):
     """No text is empty, and no two of them are neighbours."""
     exact: bool = False
     """Whether lengths need not be multiples of ten: not the language, but to compare with it."""
+
+    @classmethod
+    def of(cls, parts: Iterable[str | Chunk | Sync], *, exact: bool = False) -> Document:
+        """A document of these parts, with neighbouring texts as one, and no empty ones."""
+        found: list[str | Chunk | Sync] = []
+        for part in parts:
+            if isinstance(part, str) and found and isinstance(found[-1], str):
+                found[-1] += part
+            elif part != "":
+                found.append(part)
+        return cls(tuple(found), exact)
 
     @classmethod
     def parse(cls, text: str, *, exact: bool = False) -> Document:

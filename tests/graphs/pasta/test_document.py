@@ -82,6 +82,17 @@ def test_a_document_is_text_chunks_and_syncs() -> None:
     assert document.text == "Two drinks. Tea is mild.\nCoffee is strong and black.\nSo drink tea."
 
 
+def test_neighbouring_texts_are_one() -> None:
+    chunk = Chunk("tea", 10, "")
+    assert Document.of(["", "Two ", "", "drinks", chunk, "", Sync(), "So ", "tea."]).parts == (
+        "Two drinks",
+        chunk,
+        Sync(),
+        "So tea.",
+    )
+    assert Document.of([]).parts == Document.of([""]).parts == ()
+
+
 def test_the_graph_of_a_document() -> None:
     def count(text: str) -> int:
         return {"</async>": 1, "<sync/>": 1}.get(text, len(split(text)))

@@ -294,18 +294,8 @@ def _with_whitespace(document: Document, answer: str) -> Document:
         text = answer[start:end]
         if isinstance(part, Chunk):
             body = text.lstrip()
-            _say(parts, text[: len(text) - len(body)])
-            parts.append(msgspec.structs.replace(part, text=body))
+            parts += [text[: len(text) - len(body)], msgspec.structs.replace(part, text=body)]
         else:
-            _say(parts, text)
+            parts.append(text)
         start = end
-    _say(parts, answer[start:])
-    return Document(tuple(parts), exact=document.exact)
-
-
-def _say(parts: list[str | Chunk | Sync], text: str) -> None:
-    """Add to what the main thread says."""
-    if text and parts and isinstance(parts[-1], str):
-        parts[-1] += text
-    elif text:
-        parts.append(text)
+    return Document.of([*parts, answer[start:]], exact=document.exact)

@@ -7,7 +7,7 @@ model trained on these has something to choose from, and the preference stage so
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import msgspec
@@ -76,14 +76,14 @@ def annotate_reference(
     style = _draw_style(dice)
     plain = right.route == "C" or (right.direct and dice.below(100) >= CHAINS)
     document = Document((right.text,)) if plain else _annotated(question, style, dice)
-    parts = document.parts
+    parts = list(document.parts)
     if not topic:
-        parts = tuple(
+        parts = [
             msgspec.structs.replace(part, topic=TOPIC) if isinstance(part, Chunk) else part for part in parts
-        )
+        ]
     if not sync:
-        parts = _merged([part for part in parts if not isinstance(part, Sync)])
-    document = with_lengths(Document(parts), count, lengths)
+        parts = [part for part in parts if not isinstance(part, Sync)]
+    document = with_lengths(Document.of(parts), count, lengths)
     assert document.text == right.text
     return Example(question.prompt, str(document), category=_category(question))
 
@@ -153,7 +153,7 @@ def _annotated(question: Question, style: _Style, dice: Dice) -> Document:
             outstanding.add(number)
         if not last:
             found.append(_GAP)
-    return Document(_merged(found))
+    return Document.of(found)
 
 
 def _way(style: _Style, dice: Dice, *, alone: bool, needed: bool, last: bool) -> Way:
@@ -172,14 +172,3 @@ def _topic(question: Question, part: Part, style: _Style, way: Way) -> str:
     """What the chunk's thread has to know: of a town that was asked for by a clue, also its name."""
     found_first = isinstance(question.task, Chain) and way == "whole"
     return part.heading if style.headings or found_first else part.title
-
-
-def _merged(parts: Sequence[str | Chunk | Sync]) -> tuple[str | Chunk | Sync, ...]:
-    """With neighbouring texts as one."""
-    merged: list[str | Chunk | Sync] = []
-    for part in parts:
-        if isinstance(part, str) and merged and isinstance(merged[-1], str):
-            merged[-1] += part
-        else:
-            merged.append(part)
-    return tuple(merged)

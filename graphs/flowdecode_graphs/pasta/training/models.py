@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = [
     "TAGS",
     "DType",
     "Trainable",
+    "form_of",
     "load_tokenizer",
     "load_trainable",
     "save_model",
@@ -59,14 +61,19 @@ class Trainable(NamedTuple):
     stored: DType
     """As what its weights were stored."""
 
+    @property
+    def context(self) -> float:
+        """The tokens that it may see; inf where its configuration does not say."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or math.inf
+
 
 def load_trainable(
-    source: str | Path, *, plain: bool = False, dtype: DType = "float32", seed: int = 0
+    source: str | Path, *, add_tags: bool = True, dtype: DType = "float32", seed: int = 0
 ) -> Trainable:
-    """A model's folder, or its name on the hub, with PASTA-LANG's tags in its vocabulary.
+    """A model's folder, or its name on the hub.
 
-    What it lacks becomes an added token that is not special, with the mean of all embeddings and a
-    little noise of its own; of a `plain` model the vocabulary stays as it is. Raises ConfigurationError.
+    With `add_tags` PASTA-LANG's tags are in its vocabulary: what it lacks becomes an added token that is not
+    special, with the mean of all embeddings and a little noise of its own. Raises ConfigurationError.
     """
     folder = Path(source).expanduser()
     with _loading(source) as (name, options):
@@ -77,7 +84,7 @@ def load_trainable(
             name, dtype=getattr(torch, dtype), attn_implementation=attention, **options
         )
     tokenizer = load_tokenizer(source)
-    if not plain:
+    if add_tags:
         _add_tags(model, tokenizer, seed)
     stored: DType = "float32" if config.dtype in (None, torch.float32) else "bfloat16"
     return Trainable(model, tokenizer, ModelProfile.read(folder), stored)
@@ -95,15 +102,14 @@ def save_model(
     *,
     plain: bool = False,
     form: Form = "shared",
-    dtype: DType | None = None,
 ) -> None:
     """Write model, tokenizer and `flowdecode.json`, which declares the strategy `pasta` unless it is plain.
 
-    `form` is that of its training, `dtype` is that of the written weights; None: as they were stored before.
+    `form` is that of its training. The weights are stored as what they were before.
     """
     model, tokenizer, profile = trained.model, trained.tokenizer, trained.profile
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = getattr(torch, dtype or trained.stored)
+    wanted = getattr(torch, trained.stored)
     if model.dtype != wanted:
         model = copy.deepcopy(model).to(wanted)
     model.save_pretrained(folder)
@@ -117,6 +123,11 @@ def save_model(
     )
     text = msgspec.json.format(msgspec.json.encode(profile), indent=2)
     (folder / "flowdecode.json").write_bytes(text + b"\n")
+
+
+def form_of(folder: str | Path) -> Form:
+    """The form in which a folder's model was trained."""
+    return "shared" if ModelProfile.read(Path(folder)).shared_kv else "causal"
 
 
 def tag_ids(tokenizer: Any) -> dict[str, int]:

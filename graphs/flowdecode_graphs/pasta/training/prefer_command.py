@@ -18,7 +18,8 @@ from flowdecode_graphs.pasta.training.pairs import LAMBDAS, read_lambda
 
 if TYPE_CHECKING:
     from flowdecode_graphs.evaluation.items import Item
-    from flowdecode_graphs.pasta.training.rounds import Progress, Round
+    from flowdecode_graphs.pasta.training.progress import Progress
+    from flowdecode_graphs.pasta.training.rounds import Round
     from flowdecode_graphs.pasta.training.scores import Scorer
 
 __all__ = ["prefer"]
@@ -67,10 +68,6 @@ def prefer(
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens that an answer may have.")] = 1024,
     concurrency: Annotated[int, typer.Option(min=1, help="Prompts that are answered at once.")] = 32,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="The system message.")] = None,
-    form: Annotated[
-        Literal["shared", "causal"],
-        typer.Option(help="How threads are decoded and learnt: over one KV cache, or with requests."),
-    ] = "shared",
     rate: Annotated[float, typer.Option(min=0.0, help="The learning rate; it falls to 0.")] = 1e-5,
     epochs: Annotated[int, typer.Option(min=1, help="How often a round sees its pairs.")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Pairs of a step.")] = 8,
@@ -91,7 +88,8 @@ def prefer(
 ) -> None:
     """Learn from the best and the worst of several samples, by speedup + lambda x quality.
 
-    The same command goes on where it was stopped. DIR/lambda-L/round-R/model is each round's model.
+    Threads are decoded and learnt in the form that the model was trained in. The same command goes on
+    where it was stopped. DIR/lambda-L/round-R/model is each round's model.
     """
     from flowdecode_graphs.evaluation.items import ATLAS_NAME, atlas_items, read_items
 
@@ -125,7 +123,6 @@ def prefer(
             seed=seed,
             system=system,
             concurrency=concurrency,
-            form=form,
         ),
         steps=Steps(
             rate=rate,
@@ -157,10 +154,8 @@ def _scorer(items: Sequence[Item], judge: str | None, concurrency: int) -> Calla
 
     if judge is None:
         check_atlas(items)
-        return lambda progress: AtlasScorer(begin=progress.begin, done=progress.done)
-    return lambda progress: JudgeScorer(
-        judge, concurrency=concurrency, begin=progress.begin, done=progress.done
-    )
+        return lambda progress: AtlasScorer(progress)
+    return lambda progress: JudgeScorer(judge, concurrency=concurrency, progress=progress)
 
 
 def _line(done: Round, out: Path) -> str:

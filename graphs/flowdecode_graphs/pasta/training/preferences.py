@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from flowdecode_graphs.files import write_whole
 from flowdecode_graphs.pasta.training.batches import ByLength
 from flowdecode_graphs.pasta.training.bonbon import ALPHA, bonbon_loss
 from flowdecode_graphs.pasta.training.collate import Batch, Collator, Encoded, token_log_probs
+from flowdecode_graphs.pasta.training.progress import SILENT, Progress
 from flowdecode_graphs.pasta.training.trainer import arguments_of, check_finite, checkpoint, in_bfloat16
 
 __all__ = ["EncodedPair", "Preferring", "Steps", "log_probs", "reference_log_probs", "train"]
@@ -91,13 +92,11 @@ def train(
     folder: Path,
     steps: Steps,
     *,
-    begin: Callable[[int], object] = lambda _: None,
-    done: Callable[[], object] = lambda: None,
+    progress: Progress = SILENT,
 ) -> None:
     """Train a model in place; `folder` keeps what a run needs that goes on where it was stopped.
 
-    The reference is the model as it is given. `begin` is told the number of steps that are to come, `done`
-    is called behind each.
+    The reference is the model as it is given.
     """
     reference = reference_log_probs(model, pairs, folder / "reference.json", steps)
     examples = [_Referred(*both) for both in zip(pairs, reference, strict=True)]
@@ -120,7 +119,7 @@ def train(
     trainer.steps = steps
     trainer.lengths = [pair.length for pair in pairs]
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_Progress(begin, done))
+    trainer.add_callback(_Shown(progress))
     resumed = checkpoint(folder)
     trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
     check_finite(model, folder)
@@ -150,16 +149,17 @@ class Preferring(Trainer):
         return ByLength(self.lengths, self.steps.batch, self.steps.seed)
 
 
-class _Progress(TrainerCallback):
-    def __init__(self, begin: Callable[[int], object], done: Callable[[], object]) -> None:
-        self._begin = begin
-        self._done = done
+class _Shown(TrainerCallback):
+    """The steps, one by one."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._begin(state.max_steps - state.global_step)
+        self._progress.begin(state.max_steps - state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._done()
+        self._progress.done()
 
 
 _preferring: Any = Preferring  # transformers leaves much untyped

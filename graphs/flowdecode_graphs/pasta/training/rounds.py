@@ -19,12 +19,10 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 import flowdecode
-from flowdecode.backend import ModelProfile
 from flowdecode.errors import ConfigurationError, FlowdecodeError
 from flowdecode.flow import Flow
 from flowdecode.result import Result
@@ -34,13 +32,21 @@ from flowdecode_graphs.files import write_whole
 from flowdecode_graphs.pasta.layout import Form, Said, lay_out
 from flowdecode_graphs.pasta.training.collate import Encoded, encode_layout
 from flowdecode_graphs.pasta.training.conversation import Conversation
-from flowdecode_graphs.pasta.training.models import TAGS, load_tokenizer, load_trainable, save_model, tag_ids
+from flowdecode_graphs.pasta.training.models import (
+    TAGS,
+    form_of,
+    load_tokenizer,
+    load_trainable,
+    save_model,
+    tag_ids,
+)
 from flowdecode_graphs.pasta.training.pairs import Pair, pairs_of
 from flowdecode_graphs.pasta.training.preferences import EncodedPair, Steps, train
+from flowdecode_graphs.pasta.training.progress import Progress
 from flowdecode_graphs.pasta.training.samples import Sample, Sampling, answer_once, draw, url_of
 from flowdecode_graphs.pasta.training.scores import Score, Scorer, score_all
 
-__all__ = ["Progress", "Round", "Rounds", "Settings", "Watch"]
+__all__ = ["Round", "Rounds", "Settings", "Watch"]
 
 _log = logging.getLogger("flowdecode")
 
@@ -79,14 +85,6 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     """The folder of the round's model, within the whole: the last round's, where there were no pairs."""
 
 
-class Progress(Protocol):
-    """Of one stage."""
-
-    def begin(self, total: int) -> None: ...
-
-    def done(self) -> None: ...
-
-
 Watch = Callable[[str], AbstractContextManager[Progress]]
 """Shows how a stage of this title goes on."""
 
@@ -114,6 +112,7 @@ class Rounds:
         self._baseline: dict[str, Result] | None = None
         self._first: tuple[list[Sample], list[Score]] | None = None
         self._check()
+        self._form: Form = form_of(settings.model)
 
     def run(self, weights: Iterable[str], rounds: int) -> Iterator[Round]:
         """Every weight's rounds, each told when it is done. Raises FlowdecodeError; what was done is kept."""
@@ -176,8 +175,7 @@ class Rounds:
                     self._items,
                     settings.sampling,
                     connect=self._connect,
-                    begin=progress.begin,
-                    done=progress.done,
+                    progress=progress,
                 )
         with self._watch(f"{title}samples") as progress:
             samples = await draw(
@@ -186,8 +184,8 @@ class Rounds:
                 self._items,
                 settings.sampling,
                 connect=self._connect,
-                begin=progress.begin,
-                done=progress.done,
+                form=self._form,
+                progress=progress,
             )
         with self._watch(f"{title}quality") as progress:
             scores = await score_all(
@@ -204,55 +202,39 @@ class Rounds:
         title: str,
     ) -> int:
         """Train the round's model; how many pairs it learnt from."""
-        trainable = load_trainable(model, plain=True)  # what it was sampled with, and no token more
+        trainable = load_trainable(model, add_tags=False)  # what it was sampled with, and no token more
         conversation = Conversation(trainable.tokenizer)
-        longest = (
-            getattr(trainable.model.config.get_text_config(), "max_position_embeddings", None) or math.inf
-        )
         encoded: list[EncodedPair] = []
         for pair in pairs:
             best, worst = (
                 self._encoded(samples[score.item, score.sample], conversation)
                 for score in (pair.best, pair.worst)
             )
-            if max(best.reach, worst.reach) <= longest:
+            if max(best.reach, worst.reach) <= trainable.context:
                 encoded.append(EncodedPair(best, worst))
         if left_out := len(pairs) - len(encoded):
             _log.warning("Left out %d of %d pairs: longer than the model's context.", left_out, len(pairs))
         if not encoded:
             return 0
         with self._watch(f"{title}steps") as progress:
-            train(
-                trainable.model,
-                encoded,
-                folder,
-                self._settings.steps,
-                begin=progress.begin,
-                done=progress.done,
-            )
+            train(trainable.model, encoded, folder, self._settings.steps, progress=progress)
         unfinished = folder / "model.new"
         shutil.rmtree(unfinished, ignore_errors=True)
-        save_model(trainable, unfinished, form=self._settings.sampling.form)
+        save_model(trainable, unfinished, form=self._form)
         shutil.rmtree(folder / "model", ignore_errors=True)
         unfinished.rename(folder / "model")
         return len(encoded)
 
     def _encoded(self, sample: Sample, conversation: Conversation) -> Encoded:
-        sampling = self._settings.sampling
-        head = conversation.head(sample.item.prompt, sampling.system)
+        head = conversation.head(sample.item.prompt, self._settings.sampling.system)
         parts = sample.transcript.tokenized(conversation.encode, [conversation.end])
-        return encode_layout(lay_out([Said(head), *parts], sampling.form), len(head))
+        return encode_layout(lay_out([Said(head), *parts], self._form), len(head))
 
     def _check(self) -> None:
         if missing := [tag for tag in TAGS if tag not in tag_ids(load_tokenizer(self._settings.model))]:
             raise ConfigurationError(
                 f"Expected a model that `train sft` wrote, got {self._settings.model!r}, whose vocabulary "
                 f"has no {', '.join(missing)} - at --model."
-            )
-        form: Form = self._settings.sampling.form
-        if ModelProfile.read(Path(self._settings.model)).shared_kv != (form == "shared"):
-            raise ConfigurationError(
-                f"Expected the form that {self._settings.model!r} was trained in, got {form!r} - at --form."
             )
         path = self._out / "prefer.json"
         try:

@@ -18,6 +18,7 @@ from flowdecode_graphs.evaluation.runner import Runner
 from flowdecode_graphs.evaluation.variants import BASELINE, Variant
 from flowdecode_graphs.pasta import Pasta
 from flowdecode_graphs.pasta.layout import Form
+from flowdecode_graphs.pasta.training.progress import SILENT, Progress
 from flowdecode_graphs.pasta.transcript import Transcript, transcript
 from flowdecode_graphs.sequential import Sequential
 
@@ -39,7 +40,6 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     system: str | None = None
     concurrency: int = 32
     """Prompts at once."""
-    form: Form = "shared"
 
 
 class Sample:
@@ -68,21 +68,21 @@ async def draw(
     sampling: Sampling,
     *,
     connect: Callable[[str], Flow] = flowdecode.connect,
-    begin: Callable[[int], object] = lambda _: None,
-    done: Callable[[], object] = lambda: None,
+    form: Form = "shared",
+    progress: Progress = SILENT,
 ) -> list[Sample]:
     """All samples of all prompts, but for those that failed; draws what is not in the folder yet.
 
-    `begin` is told how many those are, `done` is called behind each. Raises FlowdecodeError.
+    `form` says how threads are decoded. Raises FlowdecodeError.
     """
-    strategy = Pasta(shared_kv=sampling.form == "shared")
+    strategy = Pasta(shared_kv=form == "shared")
     settings = _settings(url, sampling)
     answers = await _run(
-        folder, settings, items, VARIANT, strategy, sampling.samples, connect=connect, begin=begin, done=done
+        folder, settings, items, VARIANT, strategy, sampling.samples, connect=connect, progress=progress
     )
     known = {item.id: item for item in items}
     return [
-        Sample(known[each.item], each, each.result, sampling.form)
+        Sample(known[each.item], each, each.result, form)
         for each in answers
         if each.ok and each.result is not None and each.item in known and each.repeat <= sampling.samples
     ]
@@ -95,13 +95,12 @@ async def answer_once(
     sampling: Sampling,
     *,
     connect: Callable[[str], Flow] = flowdecode.connect,
-    begin: Callable[[int], object] = lambda _: None,
-    done: Callable[[], object] = lambda: None,
+    progress: Progress = SILENT,
 ) -> dict[str, Result]:
     """The plain, greedy answer to each prompt, by the prompt's id; of those that failed, none."""
     settings = _settings(url, msgspec.structs.replace(sampling, temperature=0.0))
     answers = await _run(
-        folder, settings, items, BASELINE, Sequential(), 1, connect=connect, begin=begin, done=done
+        folder, settings, items, BASELINE, Sequential(), 1, connect=connect, progress=progress
     )
     return {each.item: each.result for each in answers if each.ok and each.result is not None}
 
@@ -131,12 +130,11 @@ async def _run(
     repeat: int,
     *,
     connect: Callable[[str], Flow],
-    begin: Callable[[int], object],
-    done: Callable[[], object],
+    progress: Progress,
 ) -> list[Answered]:
     manifest = Manifest(settings=settings, source="", items=tuple(items), variants=(name,), repeat=repeat)
     variants = (Variant(name=name, strategy=strategy),)
-    runner = Runner(folder, folder.open(manifest), variants, connect=connect, done=done)
-    begin(len(runner.pending))
+    runner = Runner(folder, folder.open(manifest), variants, connect=connect, done=progress.done)
+    progress.begin(len(runner.pending))
     await runner.run()
     return folder.answers()

@@ -19,6 +19,7 @@ from flowdecode_graphs.evaluation.items import Item
 from flowdecode_graphs.evaluation.judge import Judge
 from flowdecode_graphs.evaluation.measures import Pair
 from flowdecode_graphs.evaluation.verdicts import by_judge
+from flowdecode_graphs.pasta.training.progress import SILENT, Progress
 from flowdecode_graphs.pasta.training.samples import Sample
 
 __all__ = ["AtlasScorer", "JudgeScorer", "Score", "Scorer", "check_atlas", "score_all"]
@@ -51,24 +52,18 @@ class Scorer(Protocol):
 class AtlasScorer:
     """The exact score of the Atlas's questions."""
 
-    def __init__(
-        self,
-        *,
-        begin: Callable[[int], object] = lambda _: None,
-        done: Callable[[], object] = lambda: None,
-    ) -> None:
-        self._begin = begin
-        self._done = done
+    def __init__(self, progress: Progress = SILENT) -> None:
+        self._progress = progress
 
     async def qualities(
         self, folder: Folder, samples: Sequence[Sample], baseline: Mapping[str, Result]
     ) -> list[float]:
-        self._begin(len(samples))
+        self._progress.begin(len(samples))
         found: list[float] = []
         for sample in samples:
             assert sample.item.question is not None, "it was looked at before"
             found.append(score(sample.item.question, sample.result.text).value)
-            self._done()
+            self._progress.done()
         return found
 
 
@@ -94,14 +89,12 @@ class JudgeScorer:
         *,
         concurrency: int = 32,
         connect: Callable[[str], Flow] = flowdecode.connect,
-        begin: Callable[[int], object] = lambda _: None,
-        done: Callable[[], object] = lambda: None,
+        progress: Progress = SILENT,
     ) -> None:
         self._url = url
         self._concurrency = concurrency
         self._connect = connect
-        self._begin = begin
-        self._done = done
+        self._progress = progress
 
     async def qualities(
         self, folder: Folder, samples: Sequence[Sample], baseline: Mapping[str, Result]
@@ -111,9 +104,14 @@ class JudgeScorer:
             Pair(sample.item, sample.answered, sample.result, baseline[sample.item.id]) for sample in samples
         ]
         judge = Judge(
-            folder, pairs, self._url, concurrency=self._concurrency, connect=self._connect, done=self._done
+            folder,
+            pairs,
+            self._url,
+            concurrency=self._concurrency,
+            connect=self._connect,
+            done=self._progress.done,
         )
-        self._begin(len(judge.pending))
+        self._progress.begin(len(judge.pending))
         await judge.run()
         told: dict[tuple[str, int], list[Judgement]] = defaultdict(list)
         for judged in folder.judgements():

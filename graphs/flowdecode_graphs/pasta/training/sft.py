@@ -95,7 +95,9 @@ def train(data: Path, out: Path, settings: Settings, *, validation: Path | None 
 
     Raises ConfigurationError where the model or the data can't be used, or `out` holds another training.
     """
-    trainable = load_trainable(settings.model, plain=settings.plain, dtype=settings.dtype, seed=settings.seed)
+    trainable = load_trainable(
+        settings.model, add_tags=not settings.plain, dtype=settings.dtype, seed=settings.seed
+    )
     told = _encoded(data, trainable, settings)
     held_out = None if validation is None else _encoded(validation, trainable, settings).examples
     model = trainable.model
@@ -133,7 +135,7 @@ def train(data: Path, out: Path, settings: Settings, *, validation: Path | None 
 def encode_all(examples: Iterable[Example], trainable: Trainable, settings: Settings) -> Encoding:
     """Encode what can be trained on; the rest is counted by its reason."""
     conversation = Conversation(trainable.tokenizer)
-    longest = int(trainable.model.config.get_text_config().max_position_embeddings)
+    longest = trainable.context
     told = Encoding([], Counter())
     for example in examples:
         try:

@@ -23,11 +23,11 @@ TAGS = [PROMISE, ASYNC, END, SYNC]
 VOCABULARY = len(make_tokenizer())
 
 
-def save(folder: Path, family: str = "llama", *, spare: int = 0) -> Path:
+def save(folder: Path, family: str = "llama", *, spare: int = 0, dtype: str = "float32") -> Path:
     """A model with an embedding for every token, and some to spare."""
     model = make_model(family)
     model.resize_token_embeddings(VOCABULARY + spare, mean_resizing=False)
-    model.save_pretrained(folder)
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return folder
 
@@ -72,18 +72,18 @@ def test_rows_that_a_vocabulary_has_to_spare_are_used(tmp_path: Path) -> None:
     assert float(((new - known.mean(0)) / known.std(0)).abs().max()) < 1
 
 
-@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.anyio
-async def test_what_is_saved_is_loaded_by_the_engine_and_by_transformers(dtype: Any, tmp_path: Path) -> None:
-    save(tmp_path / "before")
+async def test_what_is_saved_is_loaded_by_the_engine_and_by_transformers(dtype: str, tmp_path: Path) -> None:
+    save(tmp_path / "before", dtype=dtype)
     (tmp_path / "before" / "flowdecode.json").write_text(
         '{"prompts": {"plan": "Plan:"}, "strategies": ["plato"], "tags": {}}'
     )
     trainable = models.load_trainable(tmp_path / "before")
-    models.save_model(trainable, tmp_path / "after", dtype=dtype)
+    models.save_model(trainable, tmp_path / "after")
     assert trainable.model.dtype == torch.float32
     loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "after")
-    assert str(loaded.dtype) == f"torch.{dtype or 'float32'}"
+    assert str(loaded.dtype) == f"torch.{dtype}"
     expected = dict(trainable.model.state_dict())
     for name, tensor in loaded.state_dict().items():
         assert torch.equal(tensor, expected[name].to(loaded.dtype))
@@ -99,10 +99,12 @@ async def test_what_is_saved_is_loaded_by_the_engine_and_by_transformers(dtype: 
 def test_a_plain_model_declares_nothing(tmp_path: Path) -> None:
     save(tmp_path / "before")
     models.save_model(models.load_trainable(tmp_path / "before"), tmp_path / "pasta")
-    trainable = models.load_trainable(tmp_path / "before", plain=True)
+    trainable = models.load_trainable(tmp_path / "before", add_tags=False)
     assert trainable.model.config.vocab_size == VOCABULARY
     models.save_model(trainable, tmp_path / "plain", plain=True)
-    models.save_model(models.load_trainable(tmp_path / "pasta", plain=True), tmp_path / "again", plain=True)
+    models.save_model(
+        models.load_trainable(tmp_path / "pasta", add_tags=False), tmp_path / "again", plain=True
+    )
     for name in ("plain", "again"):
         profile = json.loads((tmp_path / name / "flowdecode.json").read_text())
         assert (profile["strategies"], profile["tags"]) == ([], {})

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flowdecode_graphs.pasta.training.rows import Example
+from tests.graphs.pasta.training.counted import Counted
 from tests.graphs.pasta.training.models import ANSWERS, PROMPTS, save_taught
 
 torch: Any = pytest.importorskip("torch")
@@ -40,7 +41,7 @@ def steps(**settings: Any) -> Any:
 
 @pytest.mark.parametrize("at_once", [1, 3, 8])
 def test_log_probabilities_are_those_of_each_answer_alone(taught: Path, at_once: int) -> None:
-    loaded = models.load_trainable(taught, plain=True)
+    loaded = models.load_trainable(taught, add_tags=False)
     told = pairs(loaded.tokenizer)
     found = preferences.log_probs(loaded.model, told, steps(at_once=at_once))
     for pair, values in zip(told, found, strict=True):
@@ -53,14 +54,12 @@ def test_log_probabilities_are_those_of_each_answer_alone(taught: Path, at_once:
 def test_a_batch_may_be_computed_in_parts(taught: Path, tmp_path: Path) -> None:
     after: list[list[tuple[float, float]]] = []
     for at_once in (4, 1):
-        loaded = models.load_trainable(taught, plain=True)
+        loaded = models.load_trainable(taught, add_tags=False)
         told = pairs(loaded.tokenizer)
         before = preferences.log_probs(loaded.model, told, steps())
-        done: list[int] = []
-        preferences.train(
-            loaded.model, told, tmp_path / str(at_once), steps(at_once=at_once, epochs=3), begin=done.append
-        )
-        assert done == [3]
+        counted, where = Counted(), tmp_path / str(at_once)
+        preferences.train(loaded.model, told, where, steps(at_once=at_once, epochs=3), progress=counted)
+        assert (counted.begun, counted.ended) == ([3], 3)
         after.append(preferences.log_probs(loaded.model, told, steps()))
         assert max(abs(one[0] - other[0]) for one, other in zip(before, after[-1], strict=True)) > 0.1
     for one, other in zip(*after, strict=True):
@@ -68,7 +67,7 @@ def test_a_batch_may_be_computed_in_parts(taught: Path, tmp_path: Path) -> None:
 
 
 def test_the_reference_is_computed_once(taught: Path, tmp_path: Path) -> None:
-    loaded = models.load_trainable(taught, plain=True)
+    loaded = models.load_trainable(taught, add_tags=False)
     told = pairs(loaded.tokenizer)
     path = tmp_path / "reference.json"
     first = preferences.reference_log_probs(loaded.model, told, path, steps())

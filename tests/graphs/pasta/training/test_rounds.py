@@ -122,7 +122,7 @@ def rounds(out: Path, model: Path, watched: Watched | None = None, **settings: A
 
 def margins(model: Path, best: str, worst: str) -> list[tuple[float, float]]:
     """The log-probabilities of two answers to each prompt."""
-    loaded = models.load_trainable(model, plain=True)
+    loaded = models.load_trainable(model, add_tags=False)
     talk = conversation.Conversation(loaded.tokenizer)
     pairs = [
         preferences.EncodedPair(*(collate.encode(Example(prompt, answer), talk) for answer in (best, worst)))
@@ -282,13 +282,6 @@ def by_requests(taught: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_another_form_than_that_of_the_first_stage_is_refused(taught: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"got 'causal' - at --form"):
-        rounds(tmp_path, taught, sampling=msgspec.structs.replace(SAMPLING, form="causal"))
-    with pytest.raises(ConfigurationError, match=r"got 'shared' - at --form"):
-        rounds(tmp_path, by_requests(taught, tmp_path))
-
-
 def test_broken_samples_may_be_what_is_not_preferred(taught: Path, tmp_path: Path) -> None:
     broken = 'Tea </async>is <promise topic="t" tokens="5"/>so.'
     said: Iterator[str] = cycle([BETTER, broken, broken])
@@ -297,10 +290,10 @@ def test_broken_samples_may_be_what_is_not_preferred(taught: Path, tmp_path: Pat
         asked = request.context.messages()[-1]["content"]
         return Reply("T.</async>") if asked.endswith("<async>") else Reply(next(said))
 
-    sampling = msgspec.structs.replace(SAMPLING, form="causal")
-    run = rounds(tmp_path, by_requests(taught, tmp_path), connect=scripted(reply), sampling=sampling)
+    run = rounds(tmp_path, by_requests(taught, tmp_path), connect=scripted(reply))
     (done,) = run.run(["inf"], 1)
     assert 0 < done.well_formed < 1
+    assert models.form_of(tmp_path / done.model) == "causal", "as the first stage's"
     pair = json.loads((tmp_path / "lambda-inf/round-1/pairs.jsonl").read_bytes().splitlines()[0])
     assert "</async>is <promise" in pair["worst"]
 

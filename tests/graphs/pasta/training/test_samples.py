@@ -16,11 +16,12 @@ from flowdecode_backends.scripted import Fault, Reply, Scripted
 from flowdecode_backends.simulated import simulate
 from flowdecode_graphs.evaluation.answers import Folder
 from flowdecode_graphs.evaluation.items import Item, atlas_items, read_items
-from flowdecode_graphs.pasta.training.samples import Sampling, answer_once, draw, url_of
+from flowdecode_graphs.pasta.training.samples import Sample, Sampling, answer_once, draw, url_of
 from tests.graphs.pasta.scripts import PLAIN, pasta
+from tests.graphs.pasta.training.counted import Counted
 
 ITEMS = [Item(prompt="Tea?"), Item(prompt="Ist Kaffee \N{HOT BEVERAGE} gut?"), Item(prompt="茶?")]
-SAMPLING = Sampling(samples=2, form="causal", concurrency=2)
+SAMPLING = Sampling(samples=2, concurrency=2)
 
 
 class Engine:
@@ -37,6 +38,12 @@ class Engine:
         return {request.sampling.seed for request in self.backend.requests}
 
 
+async def sample(
+    folder: Folder, items: list[Item], engine: Engine, sampling: Sampling = SAMPLING, **options: Any
+) -> list[Sample]:
+    return await draw(folder, "sglang://there:1", items, sampling, connect=engine, form="causal", **options)
+
+
 def plain(request: Request) -> Reply:
     return Reply(PLAIN)
 
@@ -47,14 +54,12 @@ def files(folder: Path) -> dict[Path, bytes]:
 
 def test_every_prompt_has_all_samples_with_seeds_of_their_own(tmp_path: Path) -> None:
     engine = Engine()
-    told: list[int] = []
-    samples = simulate(
-        draw(Folder(tmp_path), "sglang://there:1", ITEMS, SAMPLING, connect=engine, begin=told.append)
-    )
+    told = Counted()
+    samples = simulate(sample(Folder(tmp_path), ITEMS, engine, progress=told))
     assert sorted((sample.item.prompt, sample.number) for sample in samples) == sorted(
         (item.prompt, number) for item in ITEMS for number in (1, 2)
     )
-    assert told == [6]
+    assert (told.begun, told.ended) == ([6], 6)
     assert all(sample.transcript.well_formed and sample.result.text == PLAIN for sample in samples)
     seeds = engine.seeds
     assert None not in seeds
@@ -64,9 +69,9 @@ def test_every_prompt_has_all_samples_with_seeds_of_their_own(tmp_path: Path) ->
 
 def test_what_is_there_is_not_drawn_again(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    simulate(draw(folder, "sglang://there:1", ITEMS[:2], SAMPLING, connect=Engine()))
+    simulate(sample(folder, ITEMS[:2], Engine()))
     before, engine = files(tmp_path), Engine()
-    samples = simulate(draw(folder, "sglang://there:1", ITEMS, SAMPLING, connect=engine))
+    samples = simulate(sample(folder, ITEMS, engine))
     assert len(samples) == 6
     assert before.items() <= files(tmp_path).items()
     asked = {
@@ -75,7 +80,7 @@ def test_what_is_there_is_not_drawn_again(tmp_path: Path) -> None:
     assert ITEMS[2].prompt in asked
     assert not asked & {ITEMS[0].prompt, ITEMS[1].prompt}
     again = Engine()
-    assert len(simulate(draw(folder, "sglang://there:1", ITEMS, SAMPLING, connect=again))) == 6
+    assert len(simulate(sample(folder, ITEMS, again))) == 6
     assert again.backend.requests == []
 
 
@@ -106,21 +111,21 @@ def test_a_run_goes_on_after_a_kill_at_any_write(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", kill)
         with pytest.raises(_Killed):
-            simulate(draw(folder, "sglang://there:1", ITEMS, SAMPLING, connect=Engine()))
+            simulate(sample(folder, ITEMS, Engine()))
     before = files(tmp_path)
     assert len(before) == (max(0, write - 1) if when == "before" else write)
-    told: list[int] = []
-    samples = simulate(draw(folder, "sglang://there:1", ITEMS, SAMPLING, connect=Engine(), begin=told.append))
+    told = Counted()
+    samples = simulate(sample(folder, ITEMS, Engine(), progress=told))
     assert len(samples) == 6
-    assert told == [6 - len(before)]
+    assert told.begun == [6 - len(before)]
     assert before.items() <= files(tmp_path).items()
 
 
 def test_other_settings_are_refused(tmp_path: Path) -> None:
-    simulate(draw(Folder(tmp_path), "sglang://there:1", ITEMS[:1], SAMPLING, connect=Engine()))
-    hotter = Sampling(samples=2, form="causal", concurrency=2, temperature=0.5)
+    simulate(sample(Folder(tmp_path), ITEMS[:1], Engine()))
+    hotter = Sampling(samples=2, concurrency=2, temperature=0.5)
     with pytest.raises(ConfigurationError, match=r"`temperature` is 1\.0, got 0\.5"):
-        simulate(draw(Folder(tmp_path), "sglang://there:1", ITEMS[:1], hotter, connect=Engine()))
+        simulate(sample(Folder(tmp_path), ITEMS[:1], Engine(), hotter))
 
 
 def test_samples_that_fail_are_left_out(tmp_path: Path) -> None:
@@ -129,7 +134,7 @@ def test_samples_that_fail_are_left_out(tmp_path: Path) -> None:
             return Reply("Tea", fault=Fault(0, "rejected"))
         return pasta()(request)
 
-    samples = simulate(draw(Folder(tmp_path), "sglang://there:1", ITEMS, SAMPLING, connect=Engine(reply)))
+    samples = simulate(sample(Folder(tmp_path), ITEMS, Engine(reply)))
     assert {sample.item.prompt for sample in samples} == {ITEMS[1].prompt, ITEMS[2].prompt}
     assert len(files(tmp_path)) == 6, "a failure is stored too, and not tried again"
 
@@ -170,18 +175,15 @@ def test_a_file_without_prompts_is_refused(tmp_path: Path) -> None:
 
 def test_cancelling_keeps_what_was_drawn(tmp_path: Path) -> None:
     async def stopped() -> None:
-        done = 0
         reached = asyncio.Event()
 
-        def count() -> None:
-            nonlocal done
-            done += 1
-            if done == 3:
-                reached.set()
+        class Third(Counted):
+            def done(self) -> None:
+                super().done()
+                if self.ended == 3:
+                    reached.set()
 
-        task = asyncio.ensure_future(
-            draw(Folder(tmp_path), "sglang://there:1", ITEMS, SAMPLING, connect=Engine(), done=count)
-        )
+        task = asyncio.ensure_future(sample(Folder(tmp_path), ITEMS, Engine(), progress=Third()))
         await reached.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -29,7 +29,7 @@ from flowdecode_graphs.pasta.training.scores import (
 )
 from tests.graphs.pasta.scripts import PLAIN, pasta
 
-SAMPLING = Sampling(samples=2, form="causal", concurrency=1)
+SAMPLING = Sampling(samples=2, concurrency=1)
 ITEM = Item(prompt="Tea, or coffee?")
 
 
@@ -55,7 +55,8 @@ async def sampled(
     reply: Any = None,
 ) -> tuple[list[Sample], list[Score]]:
     wanted = items or [ITEM]
-    samples = await draw(folder, "sglang://there:1", wanted, SAMPLING, connect=connect(reply or pasta()))
+    connected = connect(reply or pasta())
+    samples = await draw(folder, "sglang://there:1", wanted, SAMPLING, connect=connected, form="causal")
     baseline: dict[str, Result] | None = None
     if plain is not None:
         path = Folder(folder.path / "baseline")
