@@ -60,6 +60,11 @@ class Source(msgspec.Struct, frozen=True):
     def resolved(self) -> Source:
         """The same with its defaults filled in: equal ones share an engine. Raises ConfigurationError."""
         folder = Path(self.path).expanduser()
+        if not folder.is_dir() and (folder.exists() or not _HUB_NAME.fullmatch(self.path)):
+            raise ConfigurationError(
+                f"Expected a model's folder, {self.path!r} is none. Name one that holds config.json and "
+                "weights, or a model of the Hugging Face hub, such as 'local:Qwen/Qwen3-0.6B'."
+            )
         device = str(_device(self.device))
         return Source(
             path=str(folder.resolve()) if folder.is_dir() else self.path,
@@ -78,11 +83,6 @@ class LanguageModel:
         self.device = torch.device(source.device or "cpu")
         folder = Path(source.path)
         local = folder.is_dir()
-        if not local and (folder.exists() or not _HUB_NAME.fullmatch(source.path)):
-            raise ConfigurationError(
-                f"Expected a model's folder, {source.path!r} is none. Name one that holds config.json and "
-                "weights, or a model of the Hugging Face hub, such as 'local:Qwen/Qwen3-0.6B'."
-            )
         options: dict[str, Any] = {"local_files_only": True} if local else {}
         _log.info("Loading %s on %s.", source.path, self.device)
         try:

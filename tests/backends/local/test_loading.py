@@ -168,6 +168,11 @@ async def test_an_engine_that_nobody_uses_goes_when_another_model_is_loaded(tmp_
             kept = first.shared
         async with opened(unused) as second:
             assert second.shared is kept, "it stays for the next one"
+        with pytest.raises(ConfigurationError, match="Expected a model's folder"):
+            async with opened(tmp_path / "mistyped"):
+                pass
+        async with opened(unused) as again:
+            assert again.shared is kept, "a path that is none costs nobody's place"
         async with opened(other), opened(unused) as third:
             assert third.shared is not kept
         async with opened(used) as again:
