@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,7 @@ def supervise(
     folder: Folder, names: Annotated[list[str] | None, typer.Option("--name", help="Of these only.")] = None
 ) -> None:
     """Train the baseline, stage 1 and the ablations."""
-    recipe.supervise(folder, names or ())
+    recipe.supervise(folder, _chosen(names, recipe.STAGES | recipe.ABLATIONS))
 
 
 @app.command()
@@ -36,7 +37,7 @@ def prefer(
     names: Annotated[list[str] | None, typer.Option("--name", help="From these only.")] = None,
 ) -> None:
     """Train stage 2, for each lambda, from both forms of stage 1."""
-    recipe.prefer(folder, weights or recipe.LAMBDAS, names or ())
+    recipe.prefer(folder, _chosen(weights, recipe.LAMBDAS), _chosen(names, recipe.STAGE_2))
 
 
 @app.command()
@@ -64,9 +65,8 @@ def pace(
 
     On the local engine, or on a server for the baseline and one for each model.
     """
-    chosen, places = [frontier.BASELINE, *names], recipe.models(folder)
-    if unknown := set(chosen) - places.keys():
-        raise typer.BadParameter(f"Expected some of {', '.join(places)}, got {', '.join(sorted(unknown))}.")
+    places = recipe.models(folder)
+    chosen = _chosen([recipe.BASELINE, *names], places)
     if servers and len(servers) != len(chosen):
         raise typer.BadParameter(f"Expected a server for each of {', '.join(chosen)}, got {len(servers)}.")
     urls = servers or [f"local:{places[name]}" for name in chosen]
@@ -74,7 +74,7 @@ def pace(
     found = asyncio.run(time_each(ways, proof_questions()[::every]))
     place = folder / (frontier.SGLANG if servers else frontier.LOCAL)
     for name in names:  # with the baseline's seconds of the same turns
-        write_answers(place / name / f"{frontier.BASELINE}.jsonl", found[frontier.BASELINE])
+        write_answers(place / name / "baseline.jsonl", found[recipe.BASELINE])
         write_answers(place / name / "own.jsonl", found[name])
 
 
@@ -83,12 +83,17 @@ def report(
     folder: Folder,
     picture: Annotated[Path | None, typer.Option(help="Of the frontier.")] = None,
 ) -> None:
-    """Print a table of the stages and one of the ablations, and draw the frontier."""
-    rows = frontier.read_rows(folder, without=recipe.ABLATIONS)
-    typer.echo(f"{frontier.written(rows)}\n")
+    """Print tables of the stages, of their first rounds and of the ablations, and draw the first one."""
+    answered = frontier.answered(folder)
+    rounds = [name for name in answered if "round 1" in name]
+    stages = [name for name in answered if name not in {recipe.BASELINE, *rounds, *recipe.ABLATIONS}]
+    ablations = [name for name in recipe.ABLATIONS if name != recipe.ABLATED_BASELINE]
+    rows = frontier.read_rows(folder, stages, baseline=recipe.BASELINE)
+    typer.echo(frontier.written(rows))
+    typer.echo(frontier.written(frontier.read_rows(folder, rounds, baseline=recipe.BASELINE)))
+    typer.echo(frontier.written(frontier.read_rows(folder, ablations, baseline=recipe.ABLATED_BASELINE)))
     if picture is not None:
         frontier.draw(rows, picture)
-    typer.echo(frontier.written(frontier.read_rows(folder, of=recipe.ABLATIONS)))
 
 
 @app.command()
@@ -97,18 +102,25 @@ def ship(
 ) -> None:
     """Copy the model that is the fastest within 0.02 of the baseline's quality, once `pace` timed them."""
     places = recipe.models(folder)
-    rows = frontier.read_rows(folder, without=recipe.ABLATIONS)
-    name = frontier.fastest(rows, places.keys() - {frontier.BASELINE})
+    names = set(frontier.answered(folder)) & places.keys() - {recipe.BASELINE, *recipe.ABLATIONS}
+    name = frontier.fastest(frontier.read_rows(folder, names, baseline=recipe.BASELINE))
     if name is None:
         raise typer.BadParameter("Expected a model within 0.02 of the baseline's quality, got none.")
-    ignored = shutil.ignore_patterns(*recipe.NOTES)
+    ignored = shutil.ignore_patterns(*recipe.NOT_SHIPPED)
     shutil.copytree(places[name], target, ignore=ignored, dirs_exist_ok=True)
     typer.echo(f"{name}: {target}")
 
 
 def _strategy(name: str) -> str:
     """How a model decodes: as it was trained to."""
-    return "sequential" if name.startswith(frontier.BASELINE) else "pasta"
+    return "sequential" if name in (recipe.BASELINE, recipe.ABLATED_BASELINE) else "pasta"
+
+
+def _chosen(names: Sequence[str] | None, known: Collection[str]) -> list[str]:
+    """These, or all that are known. Raises BadParameter where some are not."""
+    if unknown := set(names or ()) - set(known):
+        raise typer.BadParameter(f"Expected some of {', '.join(known)}, got {', '.join(sorted(unknown))}.")
+    return list(names or known)
 
 
 if __name__ == "__main__":

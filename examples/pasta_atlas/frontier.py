@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,8 @@ import msgspec
 from examples.pasta_atlas.measure import Answer, read_answers
 from flowdecode_graphs.evaluation.estimates import Estimate, estimate
 
-__all__ = ["BASELINE", "Row", "draw", "fastest", "read_rows", "written"]
+__all__ = ["Row", "answered", "draw", "fastest", "read_rows", "written"]
 
-BASELINE = "baseline"
-"""The same data with the tags stripped, the same steps; decoded sequentially."""
 ALLOWED = 0.02
 """By how much a model's quality may be below the baseline's to be shipped."""
 QUALITY, LOCAL, SGLANG = "quality", "pace-local", "pace-sglang"
@@ -38,20 +36,19 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     sglang: Estimate | None
     asynchronous: float
     """The share of answers whose span is shorter than their work."""
-    broken: float
+    repaired: float
     """The share of answers with something wrong about their tags."""
 
 
-def read_rows(folder: Path, *, of: Collection[str] = (), without: Collection[str] = ()) -> list[Row]:
-    """The rows of these, or of all that answered but some; the first one is the baseline's.
+def answered(folder: Path) -> list[str]:
+    """What has answered, by the alphabet."""
+    return sorted(path.stem for path in (folder / QUALITY).glob("*.jsonl"))
 
-    Names that begin with `baseline` come first, all others by the alphabet.
-    """
-    found = (path.stem for path in (folder / QUALITY).glob("*.jsonl"))
-    names = [name for name in found if (not of or name in of) and name not in without]
-    names.sort(key=lambda name: (not name.startswith(BASELINE), name))
-    base = read_answers(folder / QUALITY / f"{names[0]}.jsonl")
-    return [_row(folder, name, base) for name in names]
+
+def read_rows(folder: Path, names: Iterable[str], *, baseline: str) -> list[Row]:
+    """The baseline's row, and those of the others. Raises OSError where one has not answered."""
+    base = read_answers(folder / QUALITY / f"{baseline}.jsonl")
+    return [_row(folder, name, base) for name in (baseline, *names)]
 
 
 def _row(folder: Path, name: str, base: Sequence[Answer]) -> Row:
@@ -70,14 +67,14 @@ def _row(folder: Path, name: str, base: Sequence[Answer]) -> Row:
         local=_pace(folder / LOCAL, name),
         sglang=_pace(folder / SGLANG, name),
         asynchronous=sum(answer.span < answer.work for answer in answers) / len(answers),
-        broken=sum(bool(answer.remarks) for answer in answers) / len(answers),
+        repaired=sum(bool(answer.remarks) for answer in answers) / len(answers),
     )
 
 
 def _pace(folder: Path, name: str) -> Estimate | None:
     if not (folder / name).exists():
         return None
-    base, own = (read_answers(folder / name / f"{which}.jsonl") for which in (BASELINE, "own"))
+    base, own = (read_answers(folder / name / f"{which}.jsonl") for which in ("baseline", "own"))
     return estimate(
         [[one.seconds / other.seconds] for one, other in zip(base, own, strict=True)], "geometric"
     )
@@ -89,13 +86,13 @@ def _known(found: Estimate | None) -> Estimate:
     return found
 
 
-def fastest(rows: Sequence[Row], names: Collection[str]) -> str | None:
-    """Of these, the fastest one on the local engine whose quality is the baseline's, or nearly."""
-    least = rows[0].quality.value - ALLOWED
+def fastest(rows: Sequence[Row]) -> str | None:
+    """The fastest one on the local engine whose quality is that of the baseline, the first, or nearly."""
+    base, *others = rows
     good = {
         row.name: row.local.value
-        for row in rows
-        if row.name in names and row.local and row.quality.value >= least
+        for row in others
+        if row.local and row.quality.value >= base.quality.value - ALLOWED
     }
     return max(good, key=lambda name: good[name]) if good else None
 
@@ -104,7 +101,7 @@ def written(rows: Sequence[Row]) -> str:
     """The table in Markdown."""
     head = (
         "| | quality | net win rate | theoretical speedup | actual, local engine | actual, SGLang "
-        "| asynchronous | tags broken |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+        "| asynchronous | repaired |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     )
     return "\n".join([head, *map(_line, rows)])
 
@@ -118,7 +115,7 @@ def _line(row: Row) -> str:
         _told(row.local, "x"),
         _told(row.sglang, "x"),
         f"{row.asynchronous:.0%}",
-        f"{row.broken:.0%}",
+        f"{row.repaired:.0%}",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -150,8 +147,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         axes.annotate(
             str(number), (x.value, y.value), ha="center", va="center_baseline", color="white", fontsize=8
         )
-    base = rows[0]
-    axes.axhline(base.quality.value, linewidth=0.6, linestyle=":", color="grey")
+    axes.axhline(rows[0].quality.value, linewidth=0.6, linestyle=":", color="grey")
     axes.axvline(1.0, linewidth=0.6, linestyle=":", color="grey")
     axes.set_xlabel("theoretical speedup (baseline's tokens / span, geometric mean)")
     axes.set_ylabel("Atlas score (mean)")
@@ -162,6 +158,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 
 def _colour(name: str) -> str:
-    """By what kind of thing it is."""
-    kinds = {"lambda": "tab:blue", "stage": "tab:green"}
-    return next((colour for kind, colour in kinds.items() if name.startswith(kind)), "tab:grey")
+    """By the form that it was trained in, if it was."""
+    if not name.startswith(("lambda", "stage")):
+        return "tab:grey"
+    return "tab:orange" if name.endswith("causal") else "tab:blue"

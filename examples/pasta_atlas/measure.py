@@ -67,7 +67,9 @@ async def time_each(
 
 
 async def _answer(flow: Flow, strategy: str, question: Question) -> Answer:
-    result = await flow.run(question.prompt, strategy=strategy, temperature=0, max_tokens=MAX_TOKENS)
+    result = await flow.run(
+        question.prompt, strategy=strategy, temperature=0, max_tokens=MAX_TOKENS, on_error="raise"
+    )
     return Answer(
         prompt=question.prompt,
         text=result.text,

@@ -10,36 +10,40 @@ from pathlib import Path
 from flowdecode_backends.local.bundled import bundled
 
 __all__ = [
+    "ABLATED_BASELINE",
     "ABLATIONS",
+    "BASELINE",
     "LAMBDAS",
-    "NOTES",
-    "REQUESTS",
-    "ROUNDS",
+    "NOT_SHIPPED",
+    "STAGES",
+    "STAGE_2",
     "models",
     "prefer",
     "supervise",
 ]
 
+BASELINE, ABLATED_BASELINE = "baseline", "baseline of the ablations"
+"""The same data with the tags stripped, the same steps; decoded sequentially."""
 EXAMPLES = 25_600
 """For the baseline and the first stage."""
 ABLATED = 9_600
 """For each of the ablations: their first ones."""
-REQUESTS = "stage 1, requests"
+CAUSAL = "stage 1, causal"
 """The one that learns what re-prompting sends."""
 SUPERVISED = ["--epochs", "1", "--optimizer", "muon", "--rate", "0.01", "--main-weight", "5"]
 PREFERRED = ["--limit", "240", "--samples", "4", "--rate", "2e-4", "--epochs", "2"]
 ROUNDS = 2
 LAMBDAS = ("1", "2", "4", "8", "inf")
 STAGES: dict[str, tuple[list[str], list[str]]] = {
-    "baseline": ([], ["--plain"]),
+    BASELINE: ([], ["--plain"]),
     "stage 1": ([], []),
-    REQUESTS: ([], ["--form", "causal"]),
+    CAUSAL: ([], ["--form", "causal"]),
 }
 """What is told to annotate and to sft."""
-SECONDS = {"stage 1": "preferred", REQUESTS: "preferred, requests"}
+STAGE_2 = {"stage 1": "preferred", CAUSAL: "preferred, causal"}
 """The folders of the second stage, by what it starts from."""
 ABLATIONS: dict[str, tuple[list[str], list[str]]] = {
-    "baseline of the ablations": ([], ["--plain"]),
+    ABLATED_BASELINE: ([], ["--plain"]),
     "positions in tens": ([], []),
     "positions exact": (["--lengths", "exact"], ["--exact"]),
     "positions fixed": (["--lengths", "fixed"], []),
@@ -47,16 +51,15 @@ ABLATIONS: dict[str, tuple[list[str], list[str]]] = {
     "without sync": (["--no-sync"], []),
 }
 """Each retrained on fewer examples; those below the second differ from it in one thing."""
-NOTES = ("checkpoints", "sft.json")
+NOT_SHIPPED = ("checkpoints", "sft.json")
 """What a training leaves in its folder beside the model."""
 
 
-def supervise(folder: Path, names: Sequence[str] = ()) -> None:
-    """The first stage: the baseline, stage 1, and the ablations; those of `names`, or all."""
+def supervise(folder: Path, names: Sequence[str]) -> None:
+    """The first stage: those of the baseline, stage 1 and the ablations that are named."""
     start = str(bundled("atlas"))
-    for name, (annotated, trained) in (STAGES | ABLATIONS).items():
-        if names and name not in names:
-            continue
+    for name in names:
+        annotated, trained = (STAGES | ABLATIONS)[name]
         count = EXAMPLES if name in STAGES else ABLATED
         data = folder / "data" / f"{count}{''.join(annotated)}.jsonl"
         if not data.exists():
@@ -66,18 +69,18 @@ def supervise(folder: Path, names: Sequence[str] = ()) -> None:
         _run("sft", str(data), "--model", start, "--out", str(folder / name), *SUPERVISED, *trained)
 
 
-def prefer(folder: Path, weights: Sequence[str] = LAMBDAS, names: Sequence[str] = ()) -> None:
-    """The second stage, for each lambda; from those of `names`, or from both forms of stage 1."""
+def prefer(folder: Path, weights: Sequence[str], names: Sequence[str]) -> None:
+    """The second stage, for each lambda, from each of the forms of stage 1 that are named."""
     asked = ["--prompts", "atlas", "--scorer", "atlas", "--rounds", str(ROUNDS), *PREFERRED]
-    for name in names or SECONDS:
-        given = ["--model", str(folder / name), "--baseline", str(folder / "baseline")]
-        _run("prefer", *given, *asked, "--lambda", ",".join(weights), "--out", str(folder / SECONDS[name]))
+    for name in names:
+        given = ["--model", str(folder / name), "--baseline", str(folder / BASELINE)]
+        _run("prefer", *given, *asked, "--lambda", ",".join(weights), "--out", str(folder / STAGE_2[name]))
 
 
 def models(folder: Path) -> dict[str, Path]:
     """The folders of all models that are there, by what they are called in the table."""
     found = {name: folder / name for name in STAGES | ABLATIONS}
-    for start, out in SECONDS.items():
+    for start, out in STAGE_2.items():
         for weight in LAMBDAS:
             for number in range(1, ROUNDS + 1):
                 name = start.replace("stage 1", f"lambda {weight}, round {number}")
