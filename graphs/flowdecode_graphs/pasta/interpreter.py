@@ -33,8 +33,11 @@ class Threads(Protocol):
         """Decodes the main thread from a segment's beginning on."""
         ...
 
-    def chunk(self, segment: Segment, left: int) -> Decode:
-        """Decodes what was just promised, with `left` characters of the last delta behind the promise."""
+    def chunk(self, segment: Segment, left: int, closed: Callable[[], bool]) -> Decode:
+        """Decodes what was just promised, with `left` characters of the last delta behind the promise.
+
+        `closed` tells whether the chunk's end has been read.
+        """
         ...
 
 
@@ -131,7 +134,7 @@ class Interpreter:
             offset=segment.start + segment.tokens,
         )
         segment.ids.append(planned.id)
-        decode = self._threads.chunk(segment, self._reader.left)
+        decode = self._threads.chunk(segment, self._reader.left, lambda: place.closed)
         segment.chunks.append(self._add(decode, planned, place, expected_tokens=promise.tokens))
 
     def _segment_ended(self, segment: Segment) -> None:

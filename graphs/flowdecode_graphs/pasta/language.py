@@ -92,7 +92,7 @@ class TagReader:
         position, size = 0, len(text)
         while position < size:
             if self._inside:
-                end = min(size, position + LONGEST_TAG - self._length)
+                end = min(size, position + LONGEST_TAG + 1 - self._length)
                 found = _BOUND.search(text, position, end)
                 end = end if found is None else found.start()
                 self._hold(text[position:end])
@@ -101,7 +101,7 @@ class TagReader:
                     position += 1
                     self.left = size - position
                     yield _read(self._take() + ">", self._exact)
-                elif found is not None or self._length >= LONGEST_TAG:
+                elif found is not None or self._length > LONGEST_TAG:
                     self.left = size - position
                     yield from self._given_up()
             elif self._held:

@@ -52,9 +52,9 @@ class Layout(NamedTuple):
     """By token, the indices that it attends to, in ascending order: itself the last, none behind it."""
     targets: list[int | None]
     """By token, the index of the token that it predicts; None: its loss counts nothing."""
-    main: list[bool]
-    """By token, whether the main thread says it, or was asked it, or a chunk begins with it: what decides
-    what all the rest is about."""
+    weighted: list[bool]
+    """By token, whether `--main-weight` applies: the main thread's own, and of each chunk the first one
+    behind `<async>`."""
 
     def mask(self) -> list[list[bool]]:
         """Whether a token (row) attends to another (column), `[tokens, tokens]`."""
@@ -98,8 +98,8 @@ def lay_out(parts: Iterable[Said | Promised | Waited], form: Form = "shared") ->
             main.say(part.promise)
             thread = main.fork()
             thread.say(part.chunk)
-            if len(part.chunk) > 1:
-                layout.main[thread.own[0].start + 1] = True
+            if len(part.chunk) > 1:  # `<async>` is one token
+                layout.weighted[thread.own[0].start + 1] = True
             outstanding.append((part.chunk, thread))
             if form == "shared":
                 main.position += part.length
@@ -169,7 +169,7 @@ class _Thread:
         layout.tokens.append(token)
         layout.positions.append(self.position)
         layout.targets.append(None)
-        layout.main.append(self._main and said)
+        layout.weighted.append(self._main and said)
         self.position += 1
 
     def _added(self, first: int, count: int) -> None:

@@ -36,7 +36,7 @@ class Requests:
     def main(self, segment: Segment, observe: Callable[[Delta, int], bool]) -> Decode:
         return Decode(context=lambda: self._context(segment), sampling=self._graph.sampling, observe=observe)
 
-    def chunk(self, segment: Segment, left: int) -> Decode:
+    def chunk(self, segment: Segment, left: int, closed: Callable[[], bool]) -> Decode:
         asked = self._graph.run.cache.extend(self._contexts[segment], *segment.said(left), self._tag(ASYNC))
         sampling = self._graph.sampling
         return Decode(
@@ -44,6 +44,7 @@ class Requests:
             sampling=msgspec.structs.replace(
                 sampling, max_tokens=self._limit(asked), stop=(*sampling.stop, END)
             ),
+            observe=lambda delta, tokens: closed(),  # by another spelling than that of `stop`
         )
 
     def _limit(self, asked: Context) -> int | None:

@@ -41,6 +41,8 @@ class Steering:
             if isinstance(event, str):
                 continue
             if event.kind == "promise" and len(self._strands) <= self._most_chunks:
+                if self._limit(strand, coming=1):
+                    return
                 chunk = strand.fork([self._opening], steer=self._chunk(), max_tokens=self._chunk_tokens)
                 strand.skip(event.tokens)
                 self._strands.append(chunk)
@@ -66,13 +68,16 @@ class Steering:
 
         return steer
 
-    def _limit(self, strand: Strand) -> bool:
-        """End a strand where every other one's next token would be one too many; whether it ends."""
+    def _limit(self, strand: Strand, *, coming: int = 0) -> bool:
+        """End a strand where every other one's next token would be one too many; whether it ends.
+
+        `coming` strands are about to be forked.
+        """
         if self.most_tokens is None:
             return False
         decoded = sum(len(other.tokens) for other in self._strands)
         others = sum(other.finish_reason is None for other in self._strands if other is not strand)
-        if decoded + others < self.most_tokens:
+        if decoded + others + coming < self.most_tokens:
             return False
         self.cut.add(strand.id)
         strand.end()

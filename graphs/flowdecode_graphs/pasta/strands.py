@@ -73,7 +73,7 @@ class Strands:
             self._inboxes[0].put_back(segment.before.rest)
         return self._decode(0, self._graph.sampling.max_tokens, observe)
 
-    def chunk(self, segment: Segment, left: int) -> Decode:
+    def chunk(self, segment: Segment, left: int, closed: Callable[[], bool]) -> Decode:
         self._chunks += 1
         return self._decode(self._chunks, None, None)
 

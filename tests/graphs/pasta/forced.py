@@ -62,6 +62,12 @@ class Forced:
         """Whether several answers are decoded."""
         self._engine = engine
 
+    @property
+    def first_fork(self) -> int:
+        """The main thread's tokens up to the end of its first promise."""
+        kinds = [isinstance(part, Promised) for part in self.parts]
+        return sum(len(_own(part)) for part in self.parts[1 : kinds.index(True) + 1])
+
     def say(self, main: str, chunks: Sequence[str]) -> None:
         """Have the threads say other texts, which need not be in the language; each ends with its turn."""
         encode = self._engine.model.tokens.encode

@@ -163,7 +163,7 @@ def test_a_tag_that_never_ends_stays_text(text: str) -> None:
     assert tag.kind == "unclosed"
     assert isinstance(shown, str)
     assert shown == tag.source
-    assert len(tag.source) <= LONGEST_TAG
+    assert len(tag.source) <= LONGEST_TAG + 1
     assert shown + "".join(part for part in rest if isinstance(part, str)) == text
 
 
@@ -181,6 +181,19 @@ def test_reading_takes_linear_time(unit: str) -> None:
 
     short, long = unit * (4_000 // len(unit)), unit * (40_000 // len(unit))
     assert min(seconds(long) for _ in range(3)) < 40 * max(min(seconds(short) for _ in range(3)), 1e-4)
+
+
+@pytest.mark.parametrize("longer", [0, 1])
+@pytest.mark.parametrize("size", [1, 7, 500])
+def test_the_longest_tag(longer: int, size: int) -> None:
+    opening, rest = '<promise topic="', '" tokens="60"/>'
+    topic = "x" * (LONGEST_TAG + 1 + longer - len(opening + rest))
+    text = f"{opening}{topic}{rest}"
+    assert text.index(">") == LONGEST_TAG + longer
+    reader = TagReader()
+    found = [part for at in range(0, len(text), size) for part in reader.feed(text[at : at + size])]
+    kinds = [part.kind for part in found if isinstance(part, Tag)]
+    assert kinds == ["unclosed" if longer else "promise"]
 
 
 def test_a_promise_that_would_be_read_differently_is_not_written() -> None:

@@ -82,7 +82,7 @@ def test_the_causal_form_repeats_chunks_behind_the_sync() -> None:
 @pytest.mark.parametrize("form", ["shared", "causal"])
 def test_it_tells_which_tokens_the_main_thread_says_and_what_chunks_begin_with(form: Form) -> None:
     layout = lay_out(PARTS, form)
-    said = [token for token, main in zip(layout.tokens, layout.main, strict=True) if main]
+    said = [token for token, main in zip(layout.tokens, layout.weighted, strict=True) if main]
     assert sorted(said) == [1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 20, 30, 80, 81]
 
 

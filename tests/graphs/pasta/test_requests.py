@@ -226,6 +226,14 @@ async def test_a_chunk_has_a_limit_and_its_promise_is_none() -> None:
     assert result.text.endswith("So drink tea.")
 
 
+async def test_a_chunk_ends_at_any_spelling_of_its_end() -> None:
+    engine = Scripted(pasta(chunks=("Tea is mild.</async > And more" + " and more" * 40, CHUNKS[1])))
+    result = await flowdecode.run("Tea?", backend=engine, strategy="pasta")
+    assert (result.text, result.status) == (PLAIN, "done")
+    assert result.nodes[1].usage.completion_tokens < 12
+    assert not any("more" in message["content"] for message in engine.requests[-1].context.messages())
+
+
 @pytest.mark.parametrize("limit", ["max_tokens", "token_budget"])
 @pytest.mark.parametrize("tokens", [1, 10, 20, 30, 45, 50, 51, 60])
 async def test_the_tokens_of_an_answer_have_a_limit(limit: Any, tokens: int) -> None:

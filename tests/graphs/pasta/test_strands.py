@@ -196,9 +196,9 @@ async def test_the_tokens_of_an_answer_have_a_limit(
     limit: str, saved: tuple[Any, Any], force: Callable[..., Forced]
 ) -> None:
     backend = saved[1]
-    force()
+    fork = force().first_fork
     whole = (await flowdecode.run(QUESTION, backend=backend, strategy="pasta")).work
-    for tokens in (1, 20, 80, whole - 1, whole):
+    for tokens in (1, fork - 1, fork, fork + 1, fork + 2, 80, whole - 1, whole):
         forced = force()
         settings: dict[str, Any] = {limit: tokens}
         async with no_leaks():

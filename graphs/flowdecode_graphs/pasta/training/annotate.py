@@ -11,7 +11,7 @@ import msgspec
 
 import flowdecode
 from flowdecode.context import Message
-from flowdecode.errors import ContextTooLong, PlanSyntaxError, RequestRejected
+from flowdecode.errors import ConfigurationError, ContextTooLong, PlanSyntaxError, RequestRejected
 from flowdecode.flow import Flow
 from flowdecode.template import fill_template
 from flowdecode_graphs.evaluation.workers import work_off
@@ -211,16 +211,15 @@ class Annotator:
 
     async def _annotate(self, flow: Flow, example: Example) -> None:
         try:
-            document = await self._ask(flow, example)
+            annotated = await self._ask(flow, example)
         except Unusable as error:
             self._drop(example, error)
         else:
-            document = with_lengths(document, self._count)
-            append_example(self._out, msgspec.structs.replace(example, answer=str(document)))
+            append_example(self._out, msgspec.structs.replace(example, answer=annotated))
             self.annotated += 1
         self._done()
 
-    async def _ask(self, flow: Flow, example: Example) -> Document:
+    async def _ask(self, flow: Flow, example: Example) -> str:
         """What the model makes of it, asked again with the reason where that is no annotation."""
         if not example.answer.strip():
             raise Unusable("empty", "Expected an answer, got nothing.")
@@ -232,12 +231,20 @@ class Annotator:
         while True:
             written = await self._say(flow, messages, most)
             try:
-                return read_annotated(written, example.answer)
+                return self._read(written, example.answer)
             except Unusable as error:
                 if len(messages) >= 2 * self._attempts - 1:
                     raise
                 messages.append({"role": "assistant", "content": written})
                 messages.append({"role": "user", "content": fill_template(RETRY, reason=str(error))})
+
+    def _read(self, written: str, answer: str) -> str:
+        """The annotated answer with its lengths. Raises Unusable."""
+        document = with_lengths(read_annotated(written, answer), self._count)
+        try:
+            return str(document)
+        except ValueError as error:  # a tag is too long with its length
+            raise Unusable("ill-formed", str(error)) from None
 
     async def _say(self, flow: Flow, messages: list[Message], most: int) -> str:
         try:
@@ -272,7 +279,12 @@ class Annotator:
         mend(path)
         if path.exists():
             for line in filter(bytes.strip, path.read_bytes().splitlines()):
-                dropped = msgspec.json.decode(line, type=Dropped)
+                try:
+                    dropped = msgspec.json.decode(line, type=Dropped)
+                except (msgspec.DecodeError, UnicodeError) as error:
+                    raise ConfigurationError(
+                        f"Expected answers that could not be annotated, got others: {error} - in {path}."
+                    ) from None
                 settled.add(_Key(dropped.system, dropped.prompt, dropped.answer))
                 self.dropped[dropped.kind] += 1
         return settled

@@ -109,13 +109,8 @@ def _category(question: Question) -> str:
 
 
 def _draw_style(dice: Dice) -> _Style:
-    drawn, sections = dice.below(100), ""
-    for sections, share in _STYLES.items():  # noqa: B007
-        drawn -= share
-        if drawn < 0:
-            break
     return _Style(
-        sections=sections,
+        sections=dice.choice([sections for sections, share in _STYLES.items() for _ in range(share)]),
         careless=dice.below(100) < CARELESS,
         late=dice.below(100) < 85,
         eager=dice.below(100) < 35,

@@ -1,4 +1,4 @@
-"""Which examples share a batch: those of similar lengths, so that little of it is filling."""
+"""Which examples share a batch: those of similar lengths, so that little of it is padding."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _SEEN = torch.zeros((), dtype=torch.bfloat16)  # exact in every precision, and n
 _HIDDEN = torch.full((), torch.finfo(torch.bfloat16).min, dtype=torch.bfloat16)
 
 Batch = dict[str, torch.Tensor]
-"""`input_ids`, `position_ids`, `targets` and `main`, `[B, L]`; `attention_mask`, `[B, 1, L, L]` booleans."""
+"""`input_ids`, `position_ids`, `targets`, `weighted`: `[B, L]`; `attention_mask`: booleans `[B, 1, L, L]`."""
 
 
 class Encoded(NamedTuple):
@@ -41,8 +41,8 @@ class Encoded(NamedTuple):
     """The index of the token that each one predicts; -1: none. Tokens of the prompt are not predicted."""
     runs: npt.NDArray[np.int64]
     """Which run each token is in."""
-    main: npt.NDArray[np.bool_]
-    """Whether each one is the main thread's."""
+    weighted: npt.NDArray[np.bool_]
+    """Whether `--main-weight` applies to each one."""
     sees: npt.NDArray[np.bool_]
     """`[runs, runs]`: whether tokens of a run (row) see those of another, as far as these are before them."""
 
@@ -82,17 +82,12 @@ def encode(
 class Collator:
     """Makes a batch of examples, filled up to the longest one's length."""
 
-    def __init__(self, *, multiple: int = 1) -> None:
-        """Lengths are multiples of this: fewer different ones, where a compiled model wants that."""
-        self._multiple = multiple
-
     def __call__(self, examples: Sequence[Encoded]) -> Batch:
-        """Filling tokens see themselves, predict nothing and are seen by none."""
-        longest = max(len(example.tokens) for example in examples)
-        length = -(-longest // self._multiple) * self._multiple
+        """Padding tokens see themselves, predict nothing and are seen by none."""
+        length = max(len(example.tokens) for example in examples)
         shape = len(examples), length
         tokens, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        targets, main = np.full(shape, NOTHING, np.int64), np.zeros(shape, np.bool_)
+        targets, weighted = np.full(shape, NOTHING, np.int64), np.zeros(shape, np.bool_)
         masks = np.zeros((len(examples), 1, length, length), np.bool_)
         masks[:, 0] = np.eye(length, dtype=np.bool_)
         for row, example in enumerate(examples):
@@ -100,14 +95,14 @@ class Collator:
             tokens[row, :size] = example.tokens
             positions[row, :size] = example.positions
             targets[row, :size] = example.targets
-            main[row, :size] = example.main
+            weighted[row, :size] = example.weighted
             masks[row, 0, :size, :size] = example.mask()
         return {
             "input_ids": torch.as_tensor(tokens),
             "position_ids": torch.as_tensor(positions),
             "attention_mask": torch.as_tensor(masks),
             "targets": torch.as_tensor(targets),
-            "main": torch.as_tensor(main),
+            "weighted": torch.as_tensor(weighted),
         }
 
 
@@ -144,6 +139,6 @@ def encode_layout(layout: Layout, prompt: int) -> Encoded:
         np.array(layout.positions),
         np.array(targets),
         runs,
-        np.array(layout.main),
+        np.array(layout.weighted),
         sees,
     )

@@ -120,7 +120,7 @@ def annotate(
     ] = None,
     *,
     model: ModelName,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where annotated answers go.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", dir_okay=False, help="Where annotated answers go.")],
     backend: BackendUrl = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Answers at once.")] = 8,
     attempts: Annotated[int, typer.Option(min=1, help="Tries of an answer, each with what was wrong.")] = 3,
@@ -187,5 +187,4 @@ def _counter(model: str) -> Callable[[str], int]:
     from flowdecode_graphs.pasta.training.conversation import Conversation
     from flowdecode_graphs.pasta.training.models import load_tokenizer
 
-    conversation = Conversation(load_tokenizer(model))
-    return lambda text: len(conversation.encode(text))
+    return Conversation(load_tokenizer(model)).count

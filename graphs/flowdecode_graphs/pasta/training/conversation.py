@@ -51,6 +51,10 @@ class Conversation:
         ids = self._encode(f"\n{text}")
         return ids[len(anchor) :] if ids[: len(anchor)] == anchor else self._encode(text)
 
+    def count(self, text: str) -> int:
+        """The tokens of such a piece."""
+        return len(self.encode(text))
+
     def _find_end(self) -> int:
         _, _, behind = self._around((("user", _PROMPT), ("assistant", _ANSWER)), header=False)
         for token in self._glue(behind)[:1]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,7 +18,6 @@ from flowdecode_graphs.pasta.training.pairs import LAMBDAS, read_lambda
 
 if TYPE_CHECKING:
     from flowdecode_graphs.evaluation.items import Item
-    from flowdecode_graphs.pasta.training.progress import Progress
     from flowdecode_graphs.pasta.training.rounds import Round
     from flowdecode_graphs.pasta.training.scores import Scorer
 
@@ -136,8 +135,7 @@ def prefer(
             save_steps=save_steps,
         ),
     )
-    scorer_of = _scorer(items, judge, concurrency)
-    run = Rounds(out, settings, items, scorer_of, watch=progress)
+    run = Rounds(out, settings, items, _scorer(items, judge, concurrency), watch=progress)
     with resumable(out):
         told: list[Round] = []
         for done in run.run(weights, rounds):
@@ -148,14 +146,14 @@ def prefer(
             write_json(told)
 
 
-def _scorer(items: Sequence[Item], judge: str | None, concurrency: int) -> Callable[[Progress], Scorer]:
-    """Makes the scorer, which tells how it goes on. Raises ConfigurationError."""
+def _scorer(items: Sequence[Item], judge: str | None, concurrency: int) -> Scorer:
+    """What tells quality. Raises ConfigurationError."""
     from flowdecode_graphs.pasta.training.scores import AtlasScorer, JudgeScorer, check_atlas
 
     if judge is None:
         check_atlas(items)
-        return lambda progress: AtlasScorer(progress)
-    return lambda progress: JudgeScorer(judge, concurrency=concurrency, progress=progress)
+        return AtlasScorer()
+    return JudgeScorer(judge, concurrency=concurrency)
 
 
 def _line(done: Round, out: Path) -> str:

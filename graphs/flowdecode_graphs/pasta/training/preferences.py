@@ -25,14 +25,14 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
     """How a round's pairs are learnt."""
 
     rate: float = 1e-5
-    """The learning rate at the beginning; it falls to 0 in a line."""
+    """The learning rate at the beginning; it decays linearly to 0."""
     epochs: int = 1
     batch: int = 8
     """Pairs of a step."""
     at_once: int = 8
     """Pairs of a forward pass, at most: fewer need less memory, and more time."""
     alpha: float = ALPHA
-    beta: float = 0.1
+    beta: float
     seed: int = 0
     bf16: bool | None = None
     """Whether products are in bfloat16; None: where the processor is fast at that."""

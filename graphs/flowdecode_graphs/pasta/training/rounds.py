@@ -23,22 +23,22 @@ from pathlib import Path
 import msgspec
 
 import flowdecode
+from flowdecode.backend import ModelProfile
 from flowdecode.errors import ConfigurationError, FlowdecodeError
 from flowdecode.flow import Flow
 from flowdecode.result import Result
 from flowdecode_graphs.evaluation.answers import Folder
 from flowdecode_graphs.evaluation.items import Item
 from flowdecode_graphs.files import write_whole
+from flowdecode_graphs.pasta.language import ASYNC
 from flowdecode_graphs.pasta.layout import Form, Said, lay_out
 from flowdecode_graphs.pasta.training.collate import Encoded, encode_layout
 from flowdecode_graphs.pasta.training.conversation import Conversation
 from flowdecode_graphs.pasta.training.models import (
-    TAGS,
     form_of,
     load_tokenizer,
     load_trainable,
     save_model,
-    tag_ids,
 )
 from flowdecode_graphs.pasta.training.pairs import Pair, pairs_of
 from flowdecode_graphs.pasta.training.preferences import EncodedPair, Steps, train
@@ -49,6 +49,8 @@ from flowdecode_graphs.pasta.training.scores import Score, Scorer, score_all
 __all__ = ["Round", "Rounds", "Settings", "Watch"]
 
 _log = logging.getLogger("flowdecode")
+_RESOURCES = {"at_once", "save_steps"}
+"""Settings that a run may go on with other values of."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The URL of the engine that answers plainly; None: samples are compared with their own plain text."""
     quality: str
     """`atlas`, or the judge's URL."""
-    sampling: Sampling = Sampling()
-    steps: Steps = Steps()
+    sampling: Sampling
+    steps: Steps
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +78,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     well_formed: float
     """The share of samples that are documents of PASTA-LANG."""
     speedup: float
-    """Theoretical; the geometric mean of all samples."""
+    """Theoretical; the geometric mean of the samples that have tokens."""
     quality: float
     """The mean of all samples."""
     prompts: int
@@ -97,7 +99,7 @@ class Rounds:
         out: Path,
         settings: Settings,
         items: Sequence[Item],
-        scorer: Callable[[Progress], Scorer],
+        scorer: Scorer,
         *,
         watch: Watch,
         connect: Callable[[str], Flow] = flowdecode.connect,
@@ -135,6 +137,12 @@ class Rounds:
             samples, scores = self._first
         else:
             samples, scores = self._sample(folder / "samples", model, title)
+        if not scores:
+            place = (self._out if number == 1 else folder) / "samples"
+            raise FlowdecodeError(
+                "Expected samples, got none that can be scored: their decoding failed, or the baseline's - "
+                f"in {place}. Remove it to have them decoded again."
+            )
         pairs = pairs_of(scores, float(weight))
         _write(folder / "scores.jsonl", scores)
         known = {(sample.item.id, sample.number): sample for sample in samples}
@@ -189,7 +197,12 @@ class Rounds:
             )
         with self._watch(f"{title}quality") as progress:
             scores = await score_all(
-                folder, samples, self._scorer(progress), baseline=self._baseline, count=_counter(model)
+                folder,
+                samples,
+                self._scorer,
+                baseline=self._baseline,
+                count=Conversation(load_tokenizer(model)).count,
+                progress=progress,
             )
         return samples, scores
 
@@ -231,10 +244,10 @@ class Rounds:
         return encode_layout(lay_out([Said(head), *parts], self._form), len(head))
 
     def _check(self) -> None:
-        if missing := [tag for tag in TAGS if tag not in tag_ids(load_tokenizer(self._settings.model))]:
+        if ASYNC not in ModelProfile.read(Path(self._settings.model)).tags:
             raise ConfigurationError(
-                f"Expected a model that `train sft` wrote, got {self._settings.model!r}, whose vocabulary "
-                f"has no {', '.join(missing)} - at --model."
+                f"Expected a model that `train sft` wrote, got {self._settings.model!r}, whose "
+                "flowdecode.json does not tell its tags - at --model."
             )
         path = self._out / "prefer.json"
         try:
@@ -257,7 +270,7 @@ def _refuse_others(before: msgspec.Struct, now: msgspec.Struct, where: Path) -> 
         was, wanted = getattr(before, name), getattr(now, name)
         if isinstance(was, msgspec.Struct) and isinstance(wanted, msgspec.Struct):
             _refuse_others(was, wanted, where)
-        elif was != wanted:
+        elif was != wanted and name not in _RESOURCES:
             raise ConfigurationError(
                 f"Expected the settings of what is there, where `{name}` is {was!r}, got {wanted!r} - in "
                 f"{where}. Use the same one, or another folder."
@@ -279,12 +292,6 @@ def _shown(pair: Pair, samples: dict[tuple[str, int], Sample]) -> dict[str, obje
 def _digest(items: Iterable[Item]) -> str:
     ids = sorted(item.id for item in items)
     return f"{len(ids)} prompts, {hashlib.sha256(''.join(ids).encode()).hexdigest()[:12]}"
-
-
-def _counter(model: Path) -> Callable[[str], int]:
-    """Counts a text's tokens."""
-    tokenizer = load_tokenizer(model)
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
 
 
 def _mean(values: Sequence[float]) -> float:

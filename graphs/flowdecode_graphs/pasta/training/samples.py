@@ -30,7 +30,7 @@ VARIANT = "pasta"
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """How prompts are answered."""
 
-    samples: int = 4
+    samples: int
     """Answers to each prompt."""
     temperature: float = 1.0
     max_tokens: int = 1024

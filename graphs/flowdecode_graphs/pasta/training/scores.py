@@ -43,7 +43,11 @@ class Scorer(Protocol):
     """Tells the quality of samples."""
 
     async def qualities(
-        self, folder: Folder, samples: Sequence[Sample], baseline: Mapping[str, Result]
+        self,
+        folder: Folder,
+        samples: Sequence[Sample],
+        baseline: Mapping[str, Result],
+        progress: Progress = SILENT,
     ) -> list[float]:
         """From 0 to 1, in the order of `samples`, which lie in `folder`; `baseline` has plain answers."""
         ...
@@ -52,18 +56,19 @@ class Scorer(Protocol):
 class AtlasScorer:
     """The exact score of the Atlas's questions."""
 
-    def __init__(self, progress: Progress = SILENT) -> None:
-        self._progress = progress
-
     async def qualities(
-        self, folder: Folder, samples: Sequence[Sample], baseline: Mapping[str, Result]
+        self,
+        folder: Folder,
+        samples: Sequence[Sample],
+        baseline: Mapping[str, Result],
+        progress: Progress = SILENT,
     ) -> list[float]:
-        self._progress.begin(len(samples))
+        progress.begin(len(samples))
         found: list[float] = []
         for sample in samples:
             assert sample.item.question is not None, "it was looked at before"
             found.append(score(sample.item.question, sample.result.text).value)
-            self._progress.done()
+            progress.done()
         return found
 
 
@@ -89,29 +94,26 @@ class JudgeScorer:
         *,
         concurrency: int = 32,
         connect: Callable[[str], Flow] = flowdecode.connect,
-        progress: Progress = SILENT,
     ) -> None:
         self._url = url
         self._concurrency = concurrency
         self._connect = connect
-        self._progress = progress
 
     async def qualities(
-        self, folder: Folder, samples: Sequence[Sample], baseline: Mapping[str, Result]
+        self,
+        folder: Folder,
+        samples: Sequence[Sample],
+        baseline: Mapping[str, Result],
+        progress: Progress = SILENT,
     ) -> list[float]:
         """Asks what was not asked yet. Raises FlowdecodeError; what was judged is kept."""
         pairs = [
             Pair(sample.item, sample.answered, sample.result, baseline[sample.item.id]) for sample in samples
         ]
         judge = Judge(
-            folder,
-            pairs,
-            self._url,
-            concurrency=self._concurrency,
-            connect=self._connect,
-            done=self._progress.done,
+            folder, pairs, self._url, concurrency=self._concurrency, connect=self._connect, done=progress.done
         )
-        self._progress.begin(len(judge.pending))
+        progress.begin(len(judge.pending))
         await judge.run()
         told: dict[tuple[str, int], list[Judgement]] = defaultdict(list)
         for judged in folder.judgements():
@@ -132,6 +134,7 @@ async def score_all(
     *,
     baseline: Mapping[str, Result] | None,
     count: Callable[[str], int],
+    progress: Progress = SILENT,
 ) -> list[Score]:
     """Every sample's score, in order; of prompts whose baseline has no answer, none.
 
@@ -139,7 +142,7 @@ async def score_all(
     """
     known: Mapping[str, Result] = {} if baseline is None else baseline
     scored = [sample for sample in samples if baseline is None or sample.item.id in baseline]
-    qualities = await scorer.qualities(folder, scored, known)
+    qualities = await scorer.qualities(folder, scored, known, progress)
     return [
         Score(
             item=sample.item.id,

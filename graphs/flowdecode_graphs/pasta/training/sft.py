@@ -56,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """In place of epochs."""
     batch: int = 8
     rate: float = 1e-5
-    """The highest learning rate; it falls to 0 in a line."""
+    """The highest learning rate; it decays linearly to 0."""
     optimizer: OptimizerName = "adamw"
     main_weight: float = 1.0
     """What a token of the main thread, or the first of a chunk, counts beside the others of chunks."""

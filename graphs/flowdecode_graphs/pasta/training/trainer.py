@@ -82,8 +82,8 @@ class Supervised(Trainer):
         targets = inputs["targets"]
         if model.training:
             self.tokens += int((targets >= 0).sum())
-        main = inputs["main"].gather(1, targets.clamp(min=0))
-        weights = torch.where(main, self.main_weight, 1.0) * (targets >= 0)
+        weighted = inputs["weighted"].gather(1, targets.clamp(min=0))
+        weights = torch.where(weighted, self.main_weight, 1.0) * (targets >= 0)
         return -(token_log_probs(model, inputs) * weights).sum() / weights.sum()
 
     def prediction_step(
@@ -131,7 +131,7 @@ def checkpoint(out: Path) -> Path | None:
 def arguments_of(
     out: Path, *, steps: int, batch: int, rate: float, seed: int, bf16: bool, save_steps: int, **others: Any
 ) -> TrainingArguments:
-    """What all trainings share: a rate that falls to 0 in a line, checkpoints in `out`, one device."""
+    """What all trainings share: a rate that decays linearly to 0, checkpoints in `out`, one device."""
     arguments = TrainingArguments(
         output_dir=str(out / "checkpoints"),
         max_steps=steps,

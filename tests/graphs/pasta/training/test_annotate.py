@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 import flowdecode
 from flowdecode.backend import Request
-from flowdecode.errors import BackendUnavailable
+from flowdecode.errors import BackendUnavailable, ConfigurationError
 from flowdecode.flow import Flow
 from flowdecode_backends.scripted import Fault, Reply, Scripted
 from flowdecode_graphs.pasta.document import Chunk, Document, Sync
+from flowdecode_graphs.pasta.language import LONGEST_TAG
 from flowdecode_graphs.pasta.training.annotate import (
     PROMPT,
     Annotator,
@@ -129,6 +130,21 @@ def test_what_stays_wrong_is_dropped_with_its_reason(tmp_path: Path) -> None:
     assert (again.pending, again.dropped, again.annotated) == ([], annotator.dropped, 1)
     assert len(model.asked) == 7, "neither is asked again"
     assert model.opened == 1
+
+
+def test_a_tag_that_its_length_makes_too_long_is_ill_formed(tmp_path: Path) -> None:
+    answer = "tea " * 100 + "tea"
+    topic = "x" * (LONGEST_TAG - len('<promise topic="" tokens="10"/'))
+    written = f'<promise topic="{topic}" tokens="10"/><async>{answer}</async>'
+    annotator = annotate(tmp_path / "out.jsonl", Model(drinks=[written] * 3), Example("drinks", answer))
+    assert (annotator.annotated, annotator.dropped) == (0, {"ill-formed": 1})
+
+
+def test_answers_that_were_dropped_are_read_with_care(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    dropped_path(out).write_text("{}\n")
+    with pytest.raises(ConfigurationError, match=r"could not be annotated, got others: .*dropped\.jsonl"):
+        annotate(out, Model(), Example("drinks", PLAIN))
 
 
 def test_some_answers_need_no_model(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ async def test_a_batch_has_what_the_threads_decode(
     forced = await decode(backend, form, system, monkeypatch)
     tokenizer = backend.shared.model.tokens.tokenizer
     encoded = collate.encode(Example(QUESTION, ANSWER, system=system), tokenizer, form)
-    batch = collate.Collator(multiple=8)([encoded, collate.encode(Example("Tea?", "Tea."), tokenizer)])
+    batch = collate.Collator()([encoded, collate.encode(Example("Tea?", "Tea."), tokenizer)])
     model.set_attn_implementation("sdpa")
     with torch.inference_mode():
         inputs = {name: batch[name] for name in ("input_ids", "position_ids", "attention_mask")}

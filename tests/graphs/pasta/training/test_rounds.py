@@ -23,6 +23,7 @@ from flowdecode_backends.scripted import Fault, Reply, Scripted
 from flowdecode_graphs.evaluation.answers import Folder
 from flowdecode_graphs.evaluation.items import Item
 from flowdecode_graphs.pasta.document import Document
+from flowdecode_graphs.pasta.training.progress import SILENT, Progress
 from flowdecode_graphs.pasta.training.rows import Example
 from flowdecode_graphs.pasta.training.samples import Sample, Sampling, draw
 from tests.backends.local.models import save
@@ -55,7 +56,11 @@ class Likes:
     """A scorer that likes one text."""
 
     async def qualities(
-        self, folder: Folder, samples: Sequence[Sample], baseline: Mapping[str, Result]
+        self,
+        folder: Folder,
+        samples: Sequence[Sample],
+        baseline: Mapping[str, Result],
+        progress: Progress = SILENT,
     ) -> list[float]:
         return [float(sample.result.text == BETTER) for sample in samples]
 
@@ -107,14 +112,11 @@ def rounds(out: Path, model: Path, watched: Watched | None = None, **settings: A
     items = settings.pop("items", ITEMS)
     values = {"quality": "likes", "sampling": SAMPLING, "steps": steps(), **settings}
 
-    def scorer(progress: object) -> Likes:
-        return Likes()
-
     return stage.Rounds(
         out,
         stage.Settings(model=str(model), **values),
         items,
-        scorer,
+        Likes(),
         watch=watched or Watched(),
         connect=connect,
     )
@@ -274,6 +276,25 @@ def test_a_later_round_without_pairs_keeps_the_model(taught: Path, tmp_path: Pat
     assert second.model == first.model
 
 
+def test_a_round_whose_samples_all_fail_is_not_done(taught: Path, tmp_path: Path) -> None:
+    said: Iterator[str] = cycle([BETTER, "Tea.", "Tea is tea."])
+    failing = False
+
+    def reply(request: Request) -> Reply:
+        return Reply("Tea", fault=Fault(0, "rejected")) if failing else Reply(next(said))
+
+    run = rounds(tmp_path, taught, connect=scripted(reply))
+    list(run.run(["inf"], 1))
+    failing = True
+    with pytest.raises(
+        FlowdecodeError, match=r"got none that can be scored: .*in .*round-2/samples\. Remove it"
+    ):
+        list(run.run(["inf"], 2))
+    failing = False
+    shutil.rmtree(tmp_path / "lambda-inf/round-2/samples")
+    assert [done.samples for done in run.run(["inf"], 2)] == [12, 12]
+
+
 def by_requests(taught: Path, tmp_path: Path) -> Path:
     """The same model, as if it had been trained in the causal form."""
     folder = shutil.copytree(taught, tmp_path / "by requests")
@@ -311,7 +332,7 @@ def test_other_settings_are_refused(
     taught: Path, tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     rounds(tmp_path, taught)
-    rounds(tmp_path, taught)
+    rounds(tmp_path, taught, steps=steps(at_once=1, save_steps=7))  # of memory and disk alone
     with pytest.raises(ConfigurationError) as caught:
         rounds(tmp_path, taught, **settings)
     assert message in str(caught.value)
@@ -321,6 +342,15 @@ def test_a_model_without_tags_is_refused(tmp_path: Path) -> None:
     untaught = save(tmp_path / "model", "llama")
     with pytest.raises(ConfigurationError, match="Expected a model that `train sft` wrote"):
         rounds(tmp_path / "out", untaught)
+
+
+def test_a_model_without_its_profile_is_refused(taught: Path, tmp_path: Path) -> None:
+    bare = shutil.copytree(taught, tmp_path / "bare")
+    (bare / "flowdecode.json").unlink()
+    with pytest.raises(
+        ConfigurationError, match=r"whose flowdecode\.json does not tell its tags - at --model"
+    ):
+        rounds(tmp_path / "out", bare)
 
 
 def test_a_learning_rate_that_is_too_high_is_told(taught: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from flowdecode_backends.simulated import simulate
 from flowdecode_graphs.atlas import reference
 from flowdecode_graphs.evaluation.answers import Folder
 from flowdecode_graphs.evaluation.items import Item, atlas_items
+from flowdecode_graphs.pasta.training.progress import SILENT, Progress
 from flowdecode_graphs.pasta.training.samples import Sample, Sampling, answer_once, draw
 from flowdecode_graphs.pasta.training.scores import (
     AtlasScorer,
@@ -137,7 +138,9 @@ def test_the_speedup_is_over_the_baseline_s_tokens_or_the_own_plain_text_s(tmp_p
     assert scores[0].speedup == baseline.work / samples[0].result.span
 
     class Fair:
-        async def qualities(self, folder: Folder, samples: Any, baseline: Any) -> list[float]:
+        async def qualities(
+            self, folder: Folder, samples: Any, baseline: Any, progress: Progress = SILENT
+        ) -> list[float]:
             return [0.5, 0.5]
 
     samples, scores = simulate(sampled(Folder(tmp_path), Fair()))
@@ -174,9 +177,15 @@ def test_broken_samples_are_scored_as_they_are(tmp_path: Path) -> None:
 
 def test_a_prompt_without_a_plain_answer_has_no_scores(tmp_path: Path) -> None:
     class Never:
-        async def qualities(self, folder: Folder, samples: Any, baseline: Any) -> list[float]:
+        async def qualities(
+            self, folder: Folder, samples: Any, baseline: Any, progress: Progress = SILENT
+        ) -> list[float]:
             assert not samples
             return []
 
-    samples = simulate(draw(Folder(tmp_path), "sglang://there:1", [ITEM], SAMPLING, connect=connect(pasta())))
+    engine = connect(pasta())
+    samples = simulate(
+        draw(Folder(tmp_path), "sglang://there:1", [ITEM], SAMPLING, connect=engine, form="causal")
+    )
+    assert len(samples) == 2
     assert simulate(score_all(Folder(tmp_path), samples, Never(), baseline={}, count=words)) == []

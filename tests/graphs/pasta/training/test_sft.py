@@ -159,7 +159,7 @@ def test_the_main_thread_s_tokens_may_count_more(model: Path, data: Path, tmp_pa
     with torch.inference_mode():
         losses = -collate.token_log_probs(start.model, batch)
     predicted = batch["targets"] >= 0
-    main = batch["main"].gather(1, batch["targets"].clamp(min=0)) & predicted
+    main = batch["weighted"].gather(1, batch["targets"].clamp(min=0)) & predicted
     assert 0 < int(main.sum()) < int(predicted.sum())
     for weight in (1.0, 3.0):
         expected = (losses[predicted].sum() + (weight - 1) * losses[main].sum()) / (
