@@ -31,7 +31,9 @@ train = typer.Typer(
 )
 train.command()(prefer)
 
-Out = Annotated[Path, typer.Option(metavar="DIR", help="Where checkpoints and the model go.")]
+Out = Annotated[
+    Path, typer.Option(metavar="DIR", file_okay=False, help="Where checkpoints and the model go.")
+]
 ModelName = Annotated[str, typer.Option(metavar="NAME", help="A model's folder, or its name on the hub.")]
 
 

@@ -76,6 +76,16 @@ def test_annotate_wants_one_source(
     assert "Expected either a FILE of answers or --atlas N" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("stage", "kind"), [("sft", "file"), ("annotate", "directory")])
+def test_out_is_of_the_right_kind(
+    stage: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    _ = out.touch() if kind == "file" else out.mkdir()
+    assert train(stage, tmp_path / "answers.jsonl", "--model", "base", "--out", out) == 2
+    assert f"is a {kind}" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
 @pytest.mark.parametrize(
     "stage",
     [("sft", "x.jsonl"), ("annotate", "x.jsonl"), ("prefer", "--prompts", "atlas", "--scorer", "atlas")],
