@@ -81,7 +81,10 @@ def test_out_is_of_the_right_kind(
     stage: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    _ = out.touch() if kind == "file" else out.mkdir()
+    if kind == "file":
+        out.touch()
+    else:
+        out.mkdir()
     assert train(stage, tmp_path / "answers.jsonl", "--model", "base", "--out", out) == 2
     assert f"is a {kind}" in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
