@@ -190,7 +190,7 @@ def test_models_are_called_as_the_page_calls_them(tmp_path: Path) -> None:
                 (model / "config.json").touch()
     known = recipe.models(tmp_path)
     assert len(known) == 3 + 6 + 2 * 5 * 2
-    page = Path("docs/pasta.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "pasta.md").read_text(encoding="utf-8")
     commands = re.findall(r"^    python -m examples\.pasta_atlas pace (.+)$", page, re.MULTILINE)
     named = {name for command in commands for name in re.findall(r'"([^"]+)"', command)}
     assert named

@@ -96,13 +96,7 @@ def load_tokenizer(source: str | Path) -> Any:
         return _auto_tokenizer.from_pretrained(name, **options)
 
 
-def save_model(
-    trained: Trainable,
-    folder: Path,
-    *,
-    plain: bool = False,
-    form: Form = "shared",
-) -> None:
+def save_model(trained: Trainable, folder: Path, *, plain: bool = False, form: Form = "shared") -> None:
     """Write model, tokenizer and `flowdecode.json`, which declares the strategy `pasta` unless it is plain.
 
     `form` is that of its training. The weights are stored as what they were before.

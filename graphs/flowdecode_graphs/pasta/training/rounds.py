@@ -34,12 +34,7 @@ from flowdecode_graphs.pasta.language import ASYNC
 from flowdecode_graphs.pasta.layout import Form, Said, lay_out
 from flowdecode_graphs.pasta.training.collate import Encoded, encode_layout
 from flowdecode_graphs.pasta.training.conversation import Conversation
-from flowdecode_graphs.pasta.training.models import (
-    form_of,
-    load_tokenizer,
-    load_trainable,
-    save_model,
-)
+from flowdecode_graphs.pasta.training.models import form_of, load_tokenizer, load_trainable, save_model
 from flowdecode_graphs.pasta.training.pairs import Pair, pairs_of
 from flowdecode_graphs.pasta.training.preferences import EncodedPair, Steps, train
 from flowdecode_graphs.pasta.training.progress import Progress
